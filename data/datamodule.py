@@ -1,0 +1,148 @@
+"""Batches that are a function of (seed, step), so that a resumed run needs no memory of the order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from moldiff.diffusion.objective import Batch
+from moldiff.errors import MoldiffError
+
+
+@final
+@dataclass(frozen=True)
+class StepPlan:
+    """Which rows make up the batch of each step; every batch holds rows of one length.
+
+    An epoch visits each row once, but for what is left over of a length (it is topped up with rows of the same
+    length, so batches of a length are alike in size).
+
+    Args:
+        lengths: (N,) tokens a row.
+        batch_tokens: tokens a batch, about.
+        seed: of the order.
+    """
+
+    lengths: NDArray[np.int32]
+    batch_tokens: int
+    seed: int
+    _epochs: dict[int, list[NDArray[np.int64]]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a batch too small for one row."""
+        if self.batch_tokens < 1:
+            raise MoldiffError(f"batch_tokens: got {self.batch_tokens}, must be at least 1")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that visit every row once."""
+        return len(self._epoch(0))
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """The rows of the batch of ``step``."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return self._epoch(epoch)[place]
+
+    def _epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        if epoch not in self._epochs:
+            batches = self._build(epoch)
+            first = self._epochs.get(0, batches)
+            self._epochs.clear()  # two epochs at a time are enough
+            self._epochs.update({0: first, epoch: batches})
+        return self._epochs[epoch]
+
+    def _build(self, epoch: int) -> list[NDArray[np.int64]]:
+        generator = np.random.default_rng([self.seed, epoch])
+        batches: list[NDArray[np.int64]] = []
+        for length in np.unique(self.lengths):
+            rows = generator.permutation(np.flatnonzero(self.lengths == length))
+            size = max(1, self.batch_tokens // int(length))
+            count = -(-len(rows) // size)
+            filled = np.resize(rows, count * size) if len(rows) >= size else rows
+            batches.extend(np.split(filled, count) if len(rows) >= size else [rows])
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+
+@final
+@dataclass(frozen=True)
+class Rank:
+    """This process's place among those that share a step."""
+
+    index: int = 0
+    count: int = 1
+
+
+@final
+class StepBatches(IterableDataset[Batch]):
+    """The batches of steps ``start``, ``start`` + 1, ... up to ``stop``."""
+
+    def __init__(
+        self, tokens: Tensor, cond: Tensor | None, plan: StepPlan, span: tuple[int, int], rank: Rank
+    ) -> None:
+        """Holds all rows: tokens (N, longest) and cond (N, C)."""
+        self.tokens, self.cond, self.plan, self.span, self.rank = tokens, cond, plan, span, rank
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One batch a step: this rank's share of it."""
+        for step in range(*self.span):
+            yield self.batch(step)
+
+    def batch(self, step: int) -> Batch:
+        """This rank's share of the batch of one step."""
+        chosen = self.plan.rows(step)
+        length = int(self.plan.lengths[chosen[0]])
+        places = np.arange(self.rank.index, len(chosen), self.rank.count)
+        index = torch.from_numpy(chosen[places])
+        cond = None if self.cond is None else self.cond[index]
+        place = torch.from_numpy(places)
+        return Batch(self.tokens[index, :length], cond, place, len(chosen), step)
+
+
+@final
+class TokenDataModule(lightning.LightningDataModule):
+    """Training batches by step, and held-out batches in a fixed order."""
+
+    def __init__(
+        self,
+        rows: dict[str, tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]],
+        batch_tokens: int,
+        seed: int,
+        max_steps: int,
+    ) -> None:
+        """Takes ``train`` and ``heldout`` rows: tokens (N, longest), lengths (N,), cond (N, C)."""
+        super().__init__()
+        self.rows, self.batch_tokens, self.seed, self.max_steps = rows, batch_tokens, seed, max_steps
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches from the trainer's present step on."""
+        trainer = self.trainer
+        start = trainer.global_step if trainer else 0
+        rank = Rank(trainer.global_rank, trainer.world_size) if trainer else Rank()
+        batches = self._batches("train", (start, self.max_steps), rank)
+        return DataLoader(batches, batch_size=None, num_workers=0)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """One pass over the held-out rows; none where nothing is held out."""
+        if len(self.rows["heldout"][1]) == 0:
+            return DataLoader([], batch_size=None)
+        steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
+        return DataLoader(self._batches("heldout", (0, steps), Rank()), batch_size=None, num_workers=0)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+        """The batch with its tensors on ``device``."""
+        cond = None if batch.cond is None else batch.cond.to(device)
+        return Batch(
+            batch.tokens.to(device), cond, batch.rows.to(device), batch.size, batch.step
+        )
+
+    def _batches(self, part: str, span: tuple[int, int], rank: Rank) -> StepBatches:
+        tokens, lengths, cond = self.rows[part]
+        plan = StepPlan(lengths, self.batch_tokens, self.seed if part == "train" else 0)
+        conditions = torch.from_numpy(cond).float() if cond.shape[1] else None
+        return StepBatches(torch.from_numpy(tokens), conditions, plan, span, rank)

@@ -1,0 +1,107 @@
+"""Token files: a data set encoded once, so that training needs neither its source nor its readers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from moldiff.errors import MoldiffError
+
+FORMAT = 1
+
+
+@final
+@dataclass(frozen=True)
+class TokenFile:
+    """N tokenised items with their properties.
+
+    Args:
+        tokens: (sum of lengths,) uint16, the items' tokens one after the other.
+        lengths: (N,) int32.
+        heldout: (N,) bool, true for the rows that training never sees.
+        identities: (N,) int64 hashes of the items, for novelty.
+        properties: name -> (N,) float32, NaN where unknown.
+        info: JSON facts: modality, tokenizer state, source, counts of rejected items, versions.
+    """
+
+    tokens: NDArray[np.uint16]
+    lengths: NDArray[np.int32]
+    heldout: NDArray[np.bool_]
+    identities: NDArray[np.int64]
+    properties: dict[str, NDArray[np.float32]]
+    info: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        n = len(self.lengths)
+        columns = [self.heldout, self.identities, *self.properties.values()]
+        if any(len(column) != n for column in columns) or self.lengths.sum() != len(self.tokens):
+            raise MoldiffError("token file: its arrays have different lengths, so it is damaged")
+        if n == 0 or self.lengths.min() < 1:
+            raise MoldiffError("token file: it holds no item, or an item without a token")
+
+    def __len__(self) -> int:
+        """The number N of items."""
+        return len(self.lengths)
+
+    def item(self, i: int) -> list[int]:
+        """The tokens of item i."""
+        start = int(self.lengths[:i].sum())
+        return self.tokens[start : start + int(self.lengths[i])].tolist()
+
+    def padded(self, fill: int = 0) -> NDArray[np.int64]:
+        """All items as one (N, longest) array, ``fill`` behind each item's end."""
+        out = np.full((len(self), int(self.lengths.max())), fill, dtype=np.int64)
+        out[np.arange(out.shape[1])[None, :] < self.lengths[:, None]] = self.tokens
+        return out
+
+    def save(self, path: Path) -> None:
+        """Writes the file whole or not at all."""
+        arrays = {
+            "tokens": self.tokens,
+            "lengths": self.lengths,
+            "heldout": self.heldout.astype(np.uint8),
+            "identities": self.identities,
+            **{f"property.{name}": column for name, column in self.properties.items()},
+        }
+        part = path.with_name(path.name + ".part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, part, {"format": str(FORMAT), "info": json.dumps(self.info)})
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The token file at ``path``; MoldiffError where there is none or it is damaged."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise MoldiffError(f"token file {path}: cannot be read ({error})") from error
+        if metadata.get("format") != str(FORMAT):
+            got = metadata.get("format")
+            raise MoldiffError(f"token file {path}: got format {got}, this version reads {FORMAT}")
+        try:
+            return cls(
+                arrays["tokens"],
+                arrays["lengths"],
+                arrays["heldout"].astype(bool),
+                arrays["identities"],
+                {n.removeprefix("property."): a for n, a in arrays.items() if "." in n},
+                json.loads(metadata["info"]),
+            )
+        except (KeyError, json.JSONDecodeError) as error:
+            raise MoldiffError(f"token file {path}: damaged, {error} is missing or bad") from error
+
+
+def hold_out(n: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Flags (N,) of round(share * N) rows drawn at random, but never all of them."""
+    count = min(round(share * n), n - 1)
+    flags = np.zeros(n, dtype=bool)
+    flags[np.random.default_rng(seed).permutation(n)[:count]] = True
+    return flags

@@ -1,0 +1,48 @@
+"""Which conditions a network is told in training, so that it also learns to do without each of them."""
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from moldiff.errors import MoldiffError
+
+
+class ConditionDropout(Protocol):
+    """Hides conditions at random."""
+
+    def __call__(self, cond: Tensor, uniform: Tensor) -> Tensor:
+        """A copy of cond (B, C) with hidden slots NaN; uniform (B, C + 1) in [0, 1)."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class KeepCount:
+    """Keeps a number of slots drawn uniformly from 0..C, then which ones at random.
+
+    So a share 1 / (C + 1) of the rows is unconditional, and as many know each number of properties.
+    """
+
+    def __call__(self, cond: Tensor, uniform: Tensor) -> Tensor:
+        slots = cond.shape[1]
+        kept = (uniform[:, :1] * (slots + 1)).long()
+        place = uniform[:, 1:].argsort(-1).argsort(-1)
+        return cond.masked_fill(place >= kept, torch.nan)
+
+
+@final
+@dataclass(frozen=True)
+class DropAll:
+    """Hides all slots together with a chance ``rate`` in [0, 1]: the papers' setting, rate 0.1."""
+
+    rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a rate outside [0, 1]."""
+        if not 0 <= self.rate <= 1:
+            raise MoldiffError(f"rate of condition dropout: got {self.rate}, must be in [0, 1]")
+
+    def __call__(self, cond: Tensor, uniform: Tensor) -> Tensor:
+        return cond.masked_fill(uniform[:, :1] < self.rate, torch.nan)

@@ -1,0 +1,1 @@
+"""Chemistry on strings: checks, properties, novelty and pictures, by RDKit and without torch."""

@@ -1,0 +1,195 @@
+"""From a SMILES string to a checked molecule: validity with a reason, canonical form, identity."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from multiprocessing import get_context
+from typing import TypeVar
+
+from rdkit import Chem, rdBase
+
+from moldiff.errors import MoldiffError
+
+MAX_LENGTH = 512
+"""Longest string, in characters, that is handed to RDKit: deep nesting costs it seconds."""
+
+MIN_CHUNK = 256
+"""Fewest items worth sending to a worker process at once."""
+
+REASONS = (
+    "empty",
+    "length",
+    "parse",
+    "branch",
+    "ring",
+    "valence",
+    "kekulize",
+    "sanitize",
+    "fragments",
+    "radical",
+    "dummy",
+)
+"""Every reason a check can give, in the order in which they are looked for."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
+_BRACKET_ATOM = re.compile(r"\[[^\[\]]*\]")
+_RING_LABEL = re.compile(r"%\(([0-9]+)\)|%([0-9]{2})|([0-9])")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What RDKit makes of one string.
+
+    Attributes:
+        canonical: canonical SMILES; None when the string is not valid.
+        valid: RDKit reads and sanitises the string to a molecule with at least one atom.
+        sane: valid, and one fragment, no radical electron, no dummy atom.
+        reason: None when sane, else one of `REASONS`.
+    """
+
+    canonical: str | None
+    valid: bool
+    sane: bool
+    reason: str | None
+
+
+def check(smiles: str) -> Check:
+    """The verdict on a string, with its canonical SMILES or the first reason against it."""
+    mol, reason = _read(smiles)
+    if mol is None:
+        return Check(canonical=None, valid=False, sane=False, reason=reason)
+    reason = _oddity(mol)
+    text = str(Chem.MolToSmiles(mol))
+    return Check(canonical=text, valid=True, sane=reason is None, reason=reason)
+
+
+def parse(smiles: str) -> Chem.Mol | None:
+    """The sanitised molecule, explicit hydrogens removed; None when the string is not valid."""
+    return _read(smiles)[0]
+
+
+def canonical(smiles: str) -> str | None:
+    """The canonical SMILES by this RDKit version; None when the string is not valid."""
+    mol = parse(smiles)
+    return None if mol is None else str(Chem.MolToSmiles(mol))
+
+
+def drop_stereo(smiles: str) -> str | None:
+    """The canonical SMILES without stereo marks (isotopes stay); None when not valid."""
+    mol = parse(smiles)
+    if mol is None:
+        return None
+    Chem.RemoveStereochemistry(mol)
+    # Without stereo marks more atoms are equivalent; only a fresh molecule ranks them afresh.
+    return canonical(Chem.MolToSmiles(mol))
+
+
+def identity(smiles: str) -> int:
+    """A stable signed 64-bit hash of the string, the same on every machine and version."""
+    digest = blake2b(smiles.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def rdkit_version() -> str:
+    """The version of RDKit in use; canonical SMILES are comparable within one version only."""
+    return str(rdBase.rdkitVersion)
+
+
+def map_chunks(
+    function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], workers: int
+) -> list[R]:
+    """`function` over consecutive chunks of the items, the results joined in order.
+
+    More than one worker starts fresh processes (spawn), which costs seconds: a script that asks
+    for them needs the usual `if __name__ == "__main__":`.
+
+    Args:
+        function: an importable function of a chunk, giving one result an item.
+        items: what to work on.
+        workers: number of processes, at least 1; 1 works in this process.
+
+    Raises:
+        MoldiffError: fewer than one worker.
+    """
+    if workers < 1:
+        raise MoldiffError(f"workers must be at least 1: got {workers}")
+    if workers == 1 or len(items) <= MIN_CHUNK:
+        return list(function(items))
+    size = max(MIN_CHUNK, ceil(len(items) / (8 * workers)))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    context = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
+        return [result for chunk in pool.map(function, chunks) for result in chunk]
+
+
+def _read(smiles: str) -> tuple[Chem.Mol | None, str | None]:
+    """The molecule and None, or None and the reason it cannot be read."""
+    if not smiles:
+        return None, "empty"
+    if len(smiles) > MAX_LENGTH:
+        return None, "length"
+    # RDKit would read "CCO foo" as ethanol with a name, and stop at some control characters.
+    if _NOT_PRINTABLE.search(smiles):
+        return None, "parse"
+    with rdBase.BlockLogs():
+        mol = _from_smiles(smiles)
+        if mol is None:
+            return None, _diagnose(smiles)
+    return (mol, None) if mol.GetNumAtoms() else (None, "empty")
+
+
+def _from_smiles(smiles: str, *, sanitize: bool = True) -> Chem.Mol | None:
+    """RDKit's reading; a function of its own because RDKit's stubs leave out the None."""
+    return Chem.MolFromSmiles(smiles, sanitize=sanitize)
+
+
+def _diagnose(smiles: str) -> str:
+    """The reason that RDKit refuses a string."""
+    mol = _from_smiles(smiles, sanitize=False)
+    if mol is None:
+        return _syntax(smiles)
+    try:
+        Chem.SanitizeMol(mol)
+    except Chem.AtomValenceException:
+        return "valence"
+    except (Chem.KekulizeException, Chem.AtomKekulizeException):
+        return "kekulize"
+    except Chem.MolSanitizeException:
+        pass
+    return "sanitize"
+
+
+def _syntax(smiles: str) -> str:
+    """`branch` for unbalanced parentheses, `ring` for an unclosed ring, `parse` otherwise."""
+    outside = _BRACKET_ATOM.sub("*", smiles)
+    # Labels go first: the parentheses of a three-digit one, %(100), are not branches.
+    skeleton = _RING_LABEL.sub("", outside)
+    if any(character in skeleton for character in "[]%"):
+        return "parse"
+    depth = 0
+    for character in skeleton:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            return "branch"
+    if depth:
+        return "branch"
+    labels = Counter(int("".join(found)) for found in _RING_LABEL.findall(outside))
+    return "ring" if any(count % 2 for count in labels.values()) else "parse"
+
+
+def _oddity(mol: Chem.Mol) -> str | None:
+    """The reason that a readable molecule is not sane; None when it is."""
+    if len(Chem.GetMolFrags(mol)) > 1:
+        return "fragments"
+    if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
+        return "radical"
+    if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
+        return "dummy"
+    return None

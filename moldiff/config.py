@@ -1,0 +1,165 @@
+"""What a training run is made of: validated settings from a YAML file and key=value overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from moldiff.conditions import ConditionSpec
+from moldiff.errors import MoldiffError, unknown
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where items come from and how they become tokens."""
+
+    modality: str = "molecules"
+    path: Path | None = None
+    column: str | None = None
+    heldout: float = Field(default=0.05, ge=0, lt=1)
+    length: Literal["empirical", "padded"] = "empirical"
+    pad_to: int | None = Field(default=None, ge=1)
+    workers: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _padding(self) -> Self:
+        if (self.length == "padded") != (self.pad_to is not None):
+            raise ValueError("pad_to goes with length: padded, and with nothing else")
+        return self
+
+
+class NetworkConfig(_Section):
+    """Size of the transformer."""
+
+    width: int = Field(default=256, ge=2)
+    depth: int = Field(default=4, ge=1)
+    heads: int = Field(default=8, ge=1)
+    time: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class ProcessConfig(_Section):
+    """The forward process and its schedule, by their names in the registry."""
+
+    name: str = "masked"
+    schedule: str = "loglinear"
+
+
+class OptimizerConfig(_Section):
+    """The optimizer and how its rate moves: up over ``warmup`` steps, level, down over the last share ``decay``."""
+
+    name: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: int = Field(default=200, ge=0)
+    decay: float = Field(default=0.3, ge=0, le=1)
+    clip: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+
+
+class DropoutConfig(_Section):
+    """How conditions are hidden in training, by name in the registry, with its options."""
+
+    name: str = "keep-count"
+    options: dict[str, float] = Field(default_factory=dict)
+
+
+class TrainConfig(_Section):
+    """One training run.
+
+    ``batch_tokens`` is about the tokens a step; ``max_steps`` counts steps; ``precision`` auto means bfloat16
+    where the device computes in it.
+    """
+
+    name: str = "model"
+    out: Path = Path("runs/model")
+    seed: int = Field(default=0, ge=0)
+    max_steps: int = Field(default=1000, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
+    t_min: float = Field(default=0.0, ge=0, lt=1)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: str = "auto"
+    devices: int = Field(default=1, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
+    validate_every: int = Field(default=500, ge=1)
+    logger: Literal["csv", "tensorboard", "none"] = "csv"
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    process: ProcessConfig = ProcessConfig()
+    conditions: tuple[ConditionSpec, ...] = ()
+    condition_dropout: DropoutConfig = DropoutConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+
+def shipped() -> list[str]:
+    """Names of the configurations that come with the package."""
+    folder = resources.files("moldiff.configs")
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of a shipped name or a YAML path, with ``key=value`` overrides applied.
+
+    Raises:
+        MoldiffError: no such configuration, not YAML, an unknown key or a value out of range.
+    """
+    settings = _read(source)
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        return TrainConfig.model_validate(settings)
+    except ValidationError as error:
+        raise MoldiffError(f"configuration {source}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first fault of a validation, in one line: where, what was wrong, what was given."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "whole"
+    message = fault["msg"].removeprefix("Value error, ").replace("\n", " ")
+    got = repr(fault["input"])
+    return f"{where}: {message}, got {got if len(got) <= 80 else got[:77] + '...'}"
+
+
+def _read(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if source in shipped():
+        text = (resources.files("moldiff.configs") / f"{source}.yaml").read_text("utf-8")
+    elif path.suffix in {".yaml", ".yml"}:
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MoldiffError(f"configuration {source}: cannot be read ({error})") from None
+    else:
+        raise unknown("configuration", source, [*shipped(), "a path that ends in .yaml"])
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        line = str(error).replace("\n", " ")
+        raise MoldiffError(f"configuration {source}: not YAML ({line})") from None
+    if not isinstance(settings, dict):
+        raise MoldiffError(f"configuration {source}: got {type(settings).__name__}, needs key: value")
+    return settings
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise MoldiffError(f"override: got {override!r}, write it as key=value, for example seed=1")
+    *sections, last = key.split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise MoldiffError(f"override: got {override!r}, but {section} has no keys below it")
+    try:
+        settings[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        settings[last] = value

@@ -1,0 +1,81 @@
+"""Training objectives over a denoiser and one batch."""
+
+from dataclasses import dataclass, field
+from typing import Protocol, final
+
+import torch
+from torch import Tensor
+
+from moldiff.diffusion.process import Process
+from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.errors import MoldiffError
+from moldiff.types import Denoiser
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a training step's batch.
+
+    Args:
+        tokens: (B, L) clean tokens.
+        cond: (B, C) conditions as the network sees them, NaN where null; None without conditions.
+        rows: (B,) int64 places in the whole batch; with the step they fix every random draw.
+        size: rows of the whole batch over all processes.
+        step: the step's number.
+    """
+
+    tokens: Tensor
+    cond: Tensor | None
+    rows: Tensor
+    size: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised, the likelihood bound in nats a token, and named parts for the log."""
+
+    total: Tensor
+    nll: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """A loss that depends on (seed, step, batch) and on nothing else."""
+
+    def __call__(self, denoiser: Denoiser, batch: Batch) -> Loss:
+        """The loss of one batch, a mean over its tokens."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class DiffusionObjective:
+    """The continuous-time bound at one stratified time a row (Sahoo et al., 2024; Schiff et al., 2024).
+
+    Args:
+        process: how tokens are noised.
+        random: source of times and noise.
+        t_min: least time, in [0, 1); above 0 the loss is no longer the whole bound.
+    """
+
+    process: Process
+    random: RowRandom
+    t_min: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.t_min < 1:
+            raise MoldiffError(f"t_min: got {self.t_min}, must be in [0, 1)")
+
+    def times(self, batch: Batch) -> Tensor:
+        """Times (B,) in (t_min, 1], one in each of ``size`` equal parts of that range."""
+        u = self.random.uniform(batch.rows, batch.step, 1, Stream.TIME)[:, 0]
+        return self.t_min + (1 - self.t_min) * (batch.rows + 1 - u) / batch.size
+
+    def __call__(self, denoiser: Denoiser, batch: Batch) -> Loss:
+        x_0, t = batch.tokens, self.times(batch)
+        draw = self.random.uniform(batch.rows, batch.step, 2 * x_0.shape[1], Stream.NOISE)
+        x_t = self.process.q_sample(x_0, t, torch.stack(draw.chunk(2, dim=1)))
+        log_x0 = denoiser(x_t, t.float(), batch.cond)
+        nll = self.process.nelbo(log_x0, x_0, x_t, t.to(log_x0.dtype)).mean()
+        return Loss(nll, nll.detach())

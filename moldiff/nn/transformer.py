@@ -1,0 +1,185 @@
+"""The denoising transformer: tokens in, log-probabilities of the K data tokens out."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moldiff.errors import MoldiffError
+from moldiff.nn.embedding import ConditionEmbedding, ConditionSlot, TimeEmbedding
+
+
+#: Rows up to this length count as short in ``attend``.
+SHORT = 128
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size and options of a transformer.
+
+    Args:
+        num_tokens: K data tokens that are predicted.
+        num_states: S states that are read (K, or K + 1 with the mask).
+        max_length: longest row.
+        width: features D a position, a multiple of 2 * heads.
+        depth: blocks.
+        heads: attention heads.
+        slots: the conditions that it can be told.
+        time: whether it is told t; by adaptive layer norm, with the conditions.
+        causal: whether a position sees only itself and what stands before it.
+        dropout: in [0, 1).
+    """
+
+    num_tokens: int
+    num_states: int
+    max_length: int
+    width: int = 192
+    depth: int = 6
+    heads: int = 6
+    slots: tuple[ConditionSlot, ...] = ()
+    time: bool = False
+    causal: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes = (self.num_tokens, self.num_states, self.max_length, self.width, self.depth, self.heads)
+        if min(sizes) < 1:
+            raise MoldiffError(f"sizes of a transformer: got {sizes}, all must be at least 1")
+        if self.width % (2 * self.heads):
+            raise MoldiffError(f"width: got {self.width}, must be a multiple of 2 x heads = {2 * self.heads}")
+        if not 0 <= self.dropout < 1:
+            raise MoldiffError(f"dropout: got {self.dropout}, must be in [0, 1)")
+
+
+def rotary_angles(length: int, features: int) -> Tensor:
+    """Complex rotations (L, F/2) of rotary position embedding (Su et al., 2021), F features a head."""
+    speed = 10000.0 ** (-torch.arange(0, features, 2) / features)
+    angle = torch.arange(length)[:, None] * speed
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """x (..., L, F) with each pair of features (i, i + F/2) turned by its position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = rotation
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    """Softmax attention (B, H, L, F) of q, k, v (B, H, L, F).
+
+    On a CPU in bfloat16 and for short rows, two plain products beat the fused kernel, whose backward is some
+    seven times slower there (benchmarks/attention.py); everywhere else the fused kernel runs.
+    """
+    length = q.shape[-2]
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or length > SHORT or causal:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    return scores.softmax(-1) @ v
+
+
+@final
+class Block(nn.Module):
+    """Pre-norm attention and perceptron; with ``adaptive``, a (B, D) signal scales, shifts and gates both."""
+
+    def __init__(self, config: TransformerConfig, adaptive: bool) -> None:
+        super().__init__()
+        width = config.width
+        self.heads, self.causal, self.dropout = config.heads, config.causal, config.dropout
+        self.norm_1 = nn.RMSNorm(width, eps=1e-6)
+        self.norm_2 = nn.RMSNorm(width, eps=1e-6)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, 4 * width, bias=False)
+        self.down = nn.Linear(4 * width, width, bias=False)
+        self.modulation = nn.Linear(width, 6 * width) if adaptive else None
+        for layer in (self.out, self.down, *([self.modulation] if self.modulation else [])):
+            nn.init.zeros_(layer.weight)
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, rotation: Tensor, signal: Tensor | None) -> Tensor:
+        """(B, L, D) from x (B, L, D), rotation (2, L, F/2) and signal (B, D) or None."""
+        if self.modulation is None or signal is None:
+            x = x + self._attend(self.norm_1(x), rotation)
+            return x + self._perceive(self.norm_2(x))
+        parts = self.modulation(functional.silu(signal))[:, None].chunk(6, dim=-1)
+        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = parts
+        attended = self._attend(self.norm_1(x) * (1 + scale_1) + shift_1, rotation)
+        x = x + (1 + gate_1) * attended
+        return x + (1 + gate_2) * self._perceive(self.norm_2(x) * (1 + scale_2) + shift_2)
+
+    def _attend(self, x: Tensor, rotation: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k = rotate(qkv[:2], rotation)
+        y = attend(q, k, qkv[2], self.causal)
+        return self._drop(self.out(y.transpose(1, 2).reshape(batch, length, width)))
+
+    def _perceive(self, x: Tensor) -> Tensor:
+        # Squared ReLU (So et al., 2021): as good as GELU and, on a CPU, a fraction of its time.
+        return self._drop(self.down(functional.relu(self.up(x)).square()))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+@final
+class Transformer(nn.Module):
+    """A denoiser over rows of one length.
+
+    Positions enter by rotation in the attention (relative) and by two learned tables, distance from the start
+    and from the end: without them a row of masks alone would look the same at every position and every length.
+    Nothing is padded, so there is no attention mask. Log-probabilities are float32 whatever the network runs in.
+    """
+
+    edges: nn.Parameter
+    rotation: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.tokens = nn.Embedding(config.num_states, width)
+        self.edges = nn.Parameter(torch.empty(2, config.max_length, width))
+        self.conditions = ConditionEmbedding(config.slots, width) if config.slots else None
+        self.time = TimeEmbedding(width) if config.time else None
+        self.blocks = nn.ModuleList(Block(config, config.time) for _ in range(config.depth))
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, config.num_tokens)
+        rotation = rotary_angles(config.max_length, width // config.heads)
+        self.register_buffer("rotation", rotation, persistent=False)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.edges, std=0.02)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Log p(x_0 | x_t), (B, L, K) float32, for x_t (B, L), t (B,) and cond (B, C), NaN where null."""
+        length = x_t.shape[1]
+        h = self.tokens(x_t) + self._edges(length)
+        signal = self._signal(t, cond, x_t.shape[0])
+        if signal is not None and self.time is None:
+            h = h + signal[:, None]
+        rotation = self.rotation[:, :length].to(h.dtype)
+        for block in self.blocks:
+            h = block(h, rotation, signal)
+        return self.head(self.norm(h)).float().log_softmax(-1)
+
+    def _edges(self, length: int) -> Tensor:
+        if length > self.config.max_length:
+            raise MoldiffError(f"row length: got {length}, the network takes at most {self.config.max_length}")
+        if self.config.causal:
+            return self.edges[0, :length]
+        return self.edges[0, :length] + self.edges[1, :length].flip(0)
+
+    def _signal(self, t: Tensor, cond: Tensor | None, rows: int) -> Tensor | None:
+        parts = []
+        if self.conditions is not None:
+            nothing = torch.full((rows, len(self.config.slots)), torch.nan, device=t.device)
+            parts.append(self.conditions(nothing if cond is None else cond.to(torch.float32)))
+        if self.time is not None:
+            parts.append(self.time(t.to(torch.float32)))
+        return torch.stack(parts).sum(0) if parts else None

@@ -1,0 +1,61 @@
+"""Tables of names: what a configuration or a command line may ask for, as dotted strings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from moldiff.errors import MoldiffError, unknown
+
+MODALITIES = {"molecules": "moldiff.data.molecules:Molecules"}
+
+SCHEDULES = {
+    "loglinear": "moldiff.diffusion.schedule:LogLinear",
+    "cosine": "moldiff.diffusion.schedule:Cosine",
+    "polynomial": "moldiff.diffusion.schedule:Polynomial",
+}
+
+PROCESSES = {
+    "masked": "moldiff.diffusion.process:Masked",
+    "uniform": "moldiff.diffusion.process:Uniform",
+}
+
+CONDITION_DROPOUTS = {
+    "keep-count": "moldiff.guidance.training:KeepCount",
+    "drop-all": "moldiff.guidance.training:DropAll",
+}
+
+GUIDANCES = {"cfg": "moldiff.guidance.classifier_free:ClassifierFree"}
+
+DATA = {
+    "token-file": "moldiff.data.datasets:TokenFile",
+    "token-module": "moldiff.data.datamodule:TokenDataModule",
+}
+
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "modality": MODALITIES,
+    "schedule": SCHEDULES,
+    "process": PROCESSES,
+    "condition dropout": CONDITION_DROPOUTS,
+    "guidance": GUIDANCES,
+    "data": DATA,
+}
+
+
+def resolve(table: str, name: str) -> Any:
+    """The object that a row of a table names; MoldiffError lists the rows for an unknown name."""
+    rows = TABLES[table]
+    if name not in rows:
+        raise unknown(table, name, rows)
+    module, _, attribute = rows[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def build(table: str, name: str, **options: Any) -> Any:
+    """What a row builds with ``options``; MoldiffError where it does not take them."""
+    factory = resolve(table, name)
+    try:
+        return factory(**options)
+    except TypeError as error:
+        raise MoldiffError(f"{table} {name}: got {sorted(options)}, {error}") from error

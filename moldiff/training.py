@@ -1,0 +1,240 @@
+"""Training: configuration and token file in, published model out; Lightning runs the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor, nn
+
+from moldiff import registry
+from moldiff.conditions import ConditionSpec, encode_all, fit_all
+from moldiff.config import OptimizerConfig, TrainConfig
+from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
+from moldiff.diffusion.process import Process
+from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.errors import MoldiffError
+from moldiff.nn.ema import Ema
+from moldiff.nn.embedding import ConditionSlot
+from moldiff.nn.optim import MuonAdamW, matrices_and_others
+from moldiff.nn.transformer import Transformer, TransformerConfig
+
+#: Seed of the held-out loss, the same in every run, so that curves compare.
+VALIDATION_SEED = 0
+
+
+def build_process(config: TrainConfig, num_tokens: int) -> Process:
+    """The forward process that a configuration names."""
+    schedule = registry.build("schedule", config.process.schedule)
+    process: Process = registry.build(
+        "process", config.process.name, num_tokens=num_tokens, schedule=schedule
+    )
+    return process
+
+
+def build_network(
+    config: TrainConfig, process: Process, max_length: int, conditions: Sequence[ConditionSpec]
+) -> Transformer:
+    """A fresh network of the configured size, its weights a function of the seed."""
+    torch.manual_seed(config.seed)
+    slots = tuple(ConditionSlot(c.classes) for c in conditions)
+    size = config.network.model_dump()
+    return Transformer(
+        TransformerConfig(process.num_tokens, process.num_states, max_length, slots=slots, **size)
+    )
+
+
+def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
+    """The learning rate at a step as a share of the configured one: up, level, linearly down to 0."""
+    down = max(1, round(config.decay * max_steps))
+
+    def at(step: int) -> float:
+        up = (step + 1) / max(1, config.warmup)
+        return max(0.0, min(1.0, up, (max_steps - step) / down))
+
+    return at
+
+
+@final
+class Trainee(lightning.LightningModule):
+    """What Lightning trains: it wires network, objective, condition dropout and average together."""
+
+    def __init__(self, network: nn.Module, process: Process, config: TrainConfig) -> None:
+        super().__init__()
+        self.network, self.config = network, config
+        self.random = RowRandom(config.seed)
+        self.objective: Objective = DiffusionObjective(process, self.random, config.t_min)
+        self.held_out: Objective = DiffusionObjective(process, RowRandom(VALIDATION_SEED))
+        self.dropout = registry.build(
+            "condition dropout", config.condition_dropout.name, **config.condition_dropout.options
+        )
+        self.ema = Ema(network, config.optimizer.ema)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The loss of one batch."""
+        loss = self.objective(self.network, self._hide(batch))
+        self.log("loss", loss.nll, prog_bar=True)
+        return loss.total
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Logs the bound of a held-out batch, in nats a token, unconditionally."""
+        cond = None if batch.cond is None else torch.full_like(batch.cond, torch.nan)
+        blind = Batch(batch.tokens, cond, batch.rows, batch.size, batch.step)
+        nll = self.held_out(self.network, blind).nll
+        self.log("heldout_nll", nll, batch_size=batch.tokens.numel(), on_epoch=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and its schedule by step."""
+        config = self.config.optimizer
+        matrices, others = matrices_and_others(self.network)
+        optimizer: torch.optim.Optimizer
+        if config.name == "muon":
+            optimizer = MuonAdamW(matrices, others, config.lr, config.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(
+                [*matrices, *others], lr=config.lr, weight_decay=config.weight_decay
+            )
+        moves = torch.optim.lr_scheduler.LambdaLR(optimizer, rate(config, self.config.max_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": moves, "interval": "step"}}
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
+        """Moves the average."""
+        self.ema.update(self.network)
+
+    def on_train_start(self) -> None:
+        """Puts the average where the weights are."""
+        self.ema.to(self.device)
+
+    def on_validation_start(self) -> None:
+        """Measures the average, not the weights."""
+        self.ema.swap(self.network)
+
+    def on_validation_end(self) -> None:
+        """Takes the weights back."""
+        self.ema.swap(self.network)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the average."""
+        checkpoint["ema"] = self.ema.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the average back."""
+        self.ema.load_state_dict(checkpoint["ema"])
+
+    def _hide(self, batch: Batch) -> Batch:
+        if batch.cond is None:
+            return batch
+        slots = batch.cond.shape[1]
+        uniform = self.random.uniform(batch.rows, batch.step, slots + 1, Stream.CONDITION)
+        cond = self.dropout(batch.cond, uniform)
+        return Batch(batch.tokens, cond, batch.rows, batch.size, batch.step)
+
+
+def data_module(data: Any, config: TrainConfig, conditions: Sequence[ConditionSpec]) -> Any:
+    """Batches over a token file, its properties encoded as conditions."""
+    tokens = data.padded()
+    cond = encode_all(conditions, properties(data), len(data))
+    rows = {
+        part: (tokens[chosen], data.lengths[chosen], cond[chosen])
+        for part, chosen in {"train": ~data.heldout, "heldout": data.heldout}.items()
+    }
+    return registry.build(
+        "data",
+        "token-module",
+        rows=rows,
+        batch_tokens=config.batch_tokens,
+        seed=config.seed,
+        max_steps=config.max_steps,
+    )
+
+
+def properties(data: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """The properties of a token file in float64."""
+    return {name: column.astype(np.float64) for name, column in data.properties.items()}
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in ``folder`` that can be read; a run killed while writing leaves a bad last one."""
+    found = sorted(folder.glob("step=*.ckpt"), key=lambda p: int(p.stem.partition("=")[2]))
+    for path in reversed(found):
+        try:
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (RuntimeError, EOFError, OSError, ValueError):
+            continue
+        return path
+    return None
+
+
+def precision(config: TrainConfig) -> Any:
+    """Lightning's name for the configured precision; auto asks the device whether it computes in bfloat16."""
+    if config.precision == "fp32":
+        return "32-true"
+    if config.precision == "bf16":
+        return "bf16-mixed"
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    fast = torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def build_trainer(config: TrainConfig) -> lightning.Trainer:
+    """Lightning's trainer: steps instead of epochs, two checkpoints kept, CSV logs."""
+    checkpoints = ModelCheckpoint(
+        dirpath=config.out / "checkpoints",
+        filename="{step}",
+        monitor="step",
+        mode="max",
+        save_top_k=2,
+        every_n_train_steps=config.checkpoint_every,
+        save_on_exception=False,
+    )
+    loggers: dict[str, Any] = {
+        "csv": lambda: CSVLogger(config.out, name="logs"),
+        "tensorboard": lambda: TensorBoardLogger(config.out, name="logs"),
+        "none": lambda: False,
+    }
+    return lightning.Trainer(
+        max_steps=config.max_steps,
+        max_epochs=-1,
+        accelerator=config.device,
+        devices=config.devices,
+        precision=precision(config),
+        gradient_clip_val=config.optimizer.clip,
+        logger=loggers[config.logger](),
+        callbacks=[checkpoints],
+        val_check_interval=min(config.validate_every, config.max_steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(50, config.max_steps),
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def fit(config: TrainConfig, data: Any, resume: bool = False) -> tuple[Trainee, tuple[ConditionSpec, ...]]:
+    """The trained model, its average in place of its weights, and its fitted conditions.
+
+    Raises:
+        MoldiffError: nothing to resume, or a run already there and ``resume`` not asked for.
+    """
+    checkpoint = latest_checkpoint(config.out / "checkpoints")
+    if resume and checkpoint is None:
+        raise MoldiffError(f"--resume: got {config.out}, which holds no checkpoint; leave it out to start")
+    if not resume and checkpoint is not None:
+        raise MoldiffError(f"out: got {config.out}, which holds a run; add --resume, or choose another folder")
+    conditions = fit_all(config.conditions, properties(data), ~data.heldout)
+    modality = registry.build("modality", data.info["modality"])
+    tokenizer = modality.tokenizer(data.info["tokenizer"])
+    process = build_process(config, tokenizer.vocab_size)
+    network = build_network(config, process, int(data.lengths.max()), conditions)
+    trainee = Trainee(network, process, config)
+    module = data_module(data, config, conditions)
+    build_trainer(config).fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+    trainee.ema.swap(network)
+    return trainee, conditions

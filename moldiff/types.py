@@ -1,0 +1,75 @@
+"""Protocols and shape letters that every floor shares.
+
+Shapes: B batch, L length, K data tokens, S states (K, or K + 1 with the mask, whose id is K), C condition slots.
+Time runs from t = 1 (noise) to t = 0 (data); ``alpha_t`` is the chance that a token is still intact at t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+#: A rewriting of the rows' own conditions, (B, C) -> (B, C): what a guidance asks the network with.
+#: A slot that is NaN is null: the network is not told that property.
+Condition = Callable[["Tensor | None"], "Tensor | None"]
+
+#: Asks the network, in one batched forward, with each of several conditions: one (B, L, S) a condition.
+LogProbs = Callable[[Sequence[Condition]], "list[Tensor]"]
+
+
+class Denoiser(Protocol):
+    """What predicts clean tokens from noisy ones."""
+
+    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Log p(x_0 | x_t) over the K data tokens, (B, L, K), for x_t (B, L), t (B,), cond (B, C)."""
+        ...
+
+
+class Guidance(Protocol):
+    """A pure transform that turns several predictions into one."""
+
+    def __call__(self, log_probs: LogProbs, x_t: Tensor, t: Tensor) -> Tensor:
+        """Guided log-probabilities, normalised, with the shape of one prediction."""
+        ...
+
+
+class Tokenizer(Protocol[T]):
+    """A reversible map between an item (a string, a pixel array) and data tokens 0..K-1."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number K of data tokens."""
+        ...
+
+    def encode(self, item: T) -> list[int]:
+        """The tokens of ``item``; MoldiffError where it holds what the vocabulary lacks."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> T:
+        """The item that ``ids`` spell."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is to be sampled: B rows of one length.
+
+    Args:
+        ids: (B,) int64, the rows' global numbers; with the seed they fix every random draw.
+        length: L, tokens a row.
+        cond: (B, C) float conditions, NaN where null; None for a model without conditions.
+        tokens: (B, L) tokens to keep where ``frozen`` is true; None where nothing is given.
+        frozen: (B, L) bool, true where a token is given and never changes.
+    """
+
+    ids: Tensor
+    length: int
+    cond: Tensor | None = None
+    tokens: Tensor | None = None
+    frozen: Tensor | None = None

@@ -1,0 +1,1 @@
+"""Bundled checkpoints, one folder a model: weights as safetensors beside a JSON card."""
