@@ -117,7 +117,17 @@ class TokenDataModule(lightning.LightningDataModule):
     ) -> None:
         """Takes ``train`` and ``heldout`` rows: tokens (N, longest), lengths (N,), cond (N, C)."""
         super().__init__()
-        self.rows, self.batch_tokens, self.seed, self.max_steps = rows, batch_tokens, seed, max_steps
+        self.rows, self.batch_tokens, self.seed, self.max_steps = (
+            rows,
+            batch_tokens,
+            seed,
+            max_steps,
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that visit every training row once."""
+        return StepPlan(self.rows["train"][1], self.batch_tokens, self.seed).steps_per_epoch
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the trainer's present step on."""
@@ -132,14 +142,14 @@ class TokenDataModule(lightning.LightningDataModule):
         if len(self.rows["heldout"][1]) == 0:
             return DataLoader([], batch_size=None)
         steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
-        return DataLoader(self._batches("heldout", (0, steps), Rank()), batch_size=None, num_workers=0)
+        return DataLoader(
+            self._batches("heldout", (0, steps), Rank()), batch_size=None, num_workers=0
+        )
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """The batch with its tensors on ``device``."""
         cond = None if batch.cond is None else batch.cond.to(device)
-        return Batch(
-            batch.tokens.to(device), cond, batch.rows.to(device), batch.size, batch.step
-        )
+        return Batch(batch.tokens.to(device), cond, batch.rows.to(device), batch.size, batch.step)
 
     def _batches(self, part: str, span: tuple[int, int], rank: Rank) -> StepBatches:
         tokens, lengths, cond = self.rows[part]

@@ -1,12 +1,15 @@
 """Molecules as a modality: reader, tokenizer, check, properties, picture and writers."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from moldiff.chem import molecule, oracles
+from moldiff.chem import metrics, molecule, oracles, picture
+from moldiff.errors import MoldiffError, unknown
 
 from .datasets import TokenFile, hold_out
 from .readers import read_smiles
@@ -19,6 +22,7 @@ class Molecules:
 
     name: ClassVar[str] = "molecules"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
+    shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
 
     def prepare(
         self,
@@ -61,6 +65,101 @@ class Molecules:
         """The tokenizer with a stored state."""
         return SmilesTokenizer.from_state(state)
 
-    def identities(self, items: list[str]) -> NDArray[np.int64]:
+    def identities(self, items: Sequence[str]) -> NDArray[np.int64]:
         """Hashes (N,) by which an item is known again."""
         return np.array([molecule.identity(item) for item in items], dtype=np.int64)
+
+    def reference(
+        self, arrays: Mapping[str, Any], versions: Mapping[str, str]
+    ) -> metrics.Reference:
+        """The data set to be novel to, from a checkpoint's arrays ``hashes`` and ``in_train``."""
+        if not {"hashes", "in_train"} <= set(arrays):
+            raise MoldiffError("model: its reference lacks hashes or in_train")
+        hashes = np.asarray(arrays["hashes"], dtype=np.int64)
+        return metrics.Reference(
+            hashes, np.asarray(arrays["in_train"], dtype=bool), versions.get("rdkit", "unknown")
+        )
+
+    def evaluate(
+        self, raw: Sequence[str], reference: metrics.Reference
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """A table of one row a string, in order, and its counts and rates.
+
+        Columns: smiles (canonical, missing where not valid), raw, valid, sane, reason, novel (canonical, to all
+        rows of the data set), and every property, NaN where not valid.
+        """
+        checks = [molecule.check(text) for text in raw]
+        canonical = [check.canonical for check in checks]
+        valid = np.array([check.valid for check in checks], dtype=bool)
+        ids = self.identities([text or "" for text in canonical])
+        columns: dict[str, Any] = {
+            "smiles": canonical,
+            "raw": list(raw),
+            "valid": valid,
+            "sane": np.array([check.sane for check in checks], dtype=bool),
+            "reason": [check.reason for check in checks],
+            "novel": valid & ~reference.contains(ids),
+            **oracles.score(canonical, self.properties),
+        }
+        summary = metrics.summarise(raw, checks, reference)
+        marks = metrics.novelty_flags(raw, checks, reference)
+        summary["novel_means"] = {
+            name: metrics.novel_mean(columns[name], marks) for name in self.properties
+        }
+        return pd.DataFrame(columns), _headline(summary)
+
+    def write(self, frame: pd.DataFrame, path: Path) -> None:
+        """Writes a table by the path's suffix, whole or not at all.
+
+        ``.csv`` holds every row and column; ``.smi`` the valid molecules, one a line.
+        """
+        self.check_output(path)
+        part = path.with_name(path.name + ".part")
+        try:
+            _WRITERS[path.suffix](frame, part)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MoldiffError(f"cannot write {path}: {error.strerror or error}") from None
+
+    def check_output(self, path: Path) -> None:
+        """Refuses a path whose suffix no writer takes."""
+        if path.suffix not in _WRITERS:
+            raise unknown("kind of output file", path.suffix or path.name, _WRITERS)
+
+    def check_picture(self, path: Path) -> None:
+        """Refuses a path whose suffix no picture has."""
+        if path.suffix not in picture.FORMATS:
+            raise unknown("kind of picture", path.suffix or path.name, picture.FORMATS)
+
+    def picture(self, frame: pd.DataFrame, shown: Sequence[str], path: Path) -> None:
+        """Draws the rows of a table, each with the named properties and whether it is novel."""
+        captions = [
+            ", ".join(f"{name} {row[name]:.3g}" for name in shown)
+            + ("\nnovel" if row["novel"] else "\nin the data set")
+            for _, row in frame.iterrows()
+        ]
+        picture.grid(frame["smiles"].tolist(), captions, path)
+
+
+def _headline(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary with novelty gathered under one key, by protocol."""
+    novel = {key.removeprefix("novel_"): summary.pop(key) for key in _NOVEL if key in summary}
+    rejects = summary.pop("rejected")
+    return {**summary, "novel": novel, "rejects": rejects}
+
+
+def _write_smi(frame: pd.DataFrame, path: Path) -> None:
+    lines = frame.loc[frame["valid"], "smiles"]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+_NOVEL = ("novel_canonical", "novel_canonical_train", "novel_upstream", "novel_upstream_train")
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _write_csv,
+    ".smi": _write_smi,
+}

@@ -46,7 +46,9 @@ class ClassCondition(_Frozen):
 
     def encode(self, values: Floats) -> Floats:
         """Classes 0.0 and 1.0, NaN where the property is unknown, for values (N,)."""
-        return np.where(np.isfinite(values), (values > _known(self.threshold)).astype(float), np.nan)
+        return np.where(
+            np.isfinite(values), (values > _known(self.threshold)).astype(float), np.nan
+        )
 
 
 class NumericCondition(_Frozen):
@@ -77,7 +79,9 @@ class NumericCondition(_Frozen):
 
     def encode(self, values: Floats) -> Floats:
         """Standardised values (N,), NaN where the property is unknown."""
-        return (np.where(np.isfinite(values), values, np.nan) - _known(self.mean)) / _known(self.std)
+        return (np.where(np.isfinite(values), values, np.nan) - _known(self.mean)) / _known(
+            self.std
+        )
 
 
 ConditionSpec = Annotated[ClassCondition | NumericCondition, Field(discriminator="kind")]

@@ -72,6 +72,17 @@ class DropoutConfig(_Section):
     options: dict[str, float] = Field(default_factory=dict)
 
 
+class Setting(_Section):
+    """How a model is sampled when the caller does not say; ``options`` are the sampler's own, such as eta."""
+
+    sampler: str = "mdlm"
+    steps: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    scale: float = Field(default=1.0, ge=0)
+    options: dict[str, float] = Field(default_factory=dict)
+
+
 class TrainConfig(_Section):
     """One training run.
 
@@ -80,6 +91,7 @@ class TrainConfig(_Section):
     """
 
     name: str = "model"
+    description: str = ""
     out: Path = Path("runs/model")
     seed: int = Field(default=0, ge=0)
     max_steps: int = Field(default=1000, ge=1)
@@ -97,12 +109,15 @@ class TrainConfig(_Section):
     conditions: tuple[ConditionSpec, ...] = ()
     condition_dropout: DropoutConfig = DropoutConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    default: Setting = Setting()
 
 
 def shipped() -> list[str]:
     """Names of the configurations that come with the package."""
     folder = resources.files("moldiff.configs")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
+    )
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -146,7 +161,9 @@ def _read(source: str) -> dict[str, Any]:
         line = str(error).replace("\n", " ")
         raise MoldiffError(f"configuration {source}: not YAML ({line})") from None
     if not isinstance(settings, dict):
-        raise MoldiffError(f"configuration {source}: got {type(settings).__name__}, needs key: value")
+        raise MoldiffError(
+            f"configuration {source}: got {type(settings).__name__}, needs key: value"
+        )
     return settings
 
 

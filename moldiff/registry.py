@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -26,6 +27,21 @@ CONDITION_DROPOUTS = {
     "drop-all": "moldiff.guidance.training:DropAll",
 }
 
+_PRESETS = "moldiff.diffusion.presets:"
+SAMPLERS = {
+    "mdlm": _PRESETS + "mdlm",
+    "remdm-cap": _PRESETS + "remdm_cap",
+    "remdm-rescale": _PRESETS + "remdm_rescale",
+    "remdm-conf": _PRESETS + "remdm_conf",
+    "remdm-switch": _PRESETS + "remdm_switch",
+    "remdm-loop": _PRESETS + "remdm_loop",
+    "remdm-loop-literal": _PRESETS + "remdm_loop_literal",
+    "remdm-loop-cap": _PRESETS + "remdm_loop_cap",
+    "forward-backward": _PRESETS + "forward_backward",
+    "dfm": _PRESETS + "dfm",
+    "first-hitting": _PRESETS + "first_hitting",
+}
+
 GUIDANCES = {"cfg": "moldiff.guidance.classifier_free:ClassifierFree"}
 
 DATA = {
@@ -38,6 +54,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "schedule": SCHEDULES,
     "process": PROCESSES,
     "condition dropout": CONDITION_DROPOUTS,
+    "sampler": SAMPLERS,
     "guidance": GUIDANCES,
     "data": DATA,
 }
@@ -55,7 +72,9 @@ def resolve(table: str, name: str) -> Any:
 def build(table: str, name: str, **options: Any) -> Any:
     """What a row builds with ``options``; MoldiffError where it does not take them."""
     factory = resolve(table, name)
-    try:
-        return factory(**options)
-    except TypeError as error:
-        raise MoldiffError(f"{table} {name}: got {sorted(options)}, {error}") from error
+    takes = list(inspect.signature(factory).parameters)
+    for option in options:
+        if option not in takes:
+            listed = ", ".join(takes) or "none"
+            raise MoldiffError(f"{table} {name}: got option {option!r}, it takes {listed}")
+    return factory(**options)

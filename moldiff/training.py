@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
 from moldiff import registry
+from moldiff.checkpoint import Card, Checkpoint, published, versions
 from moldiff.conditions import ConditionSpec, encode_all, fit_all
 from moldiff.config import OptimizerConfig, TrainConfig
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
@@ -217,24 +218,115 @@ def build_trainer(config: TrainConfig) -> lightning.Trainer:
     )
 
 
-def fit(config: TrainConfig, data: Any, resume: bool = False) -> tuple[Trainee, tuple[ConditionSpec, ...]]:
-    """The trained model, its average in place of its weights, and its fitted conditions.
+def read_tokens(config: TrainConfig) -> Any:
+    """The token file of a run: the one given, or one prepared from the data and kept in the run's folder."""
+    path, token_file = config.data.path, registry.resolve("data", "token-file")
+    if path is None:
+        raise MoldiffError(
+            "data.path: got nothing, name a data file or a token file: data.path=FILE"
+        )
+    if path.suffix == ".safetensors":
+        return token_file.load(path)
+    kept = config.out / "tokens.safetensors"
+    if kept.exists():
+        return token_file.load(kept)
+    data = registry.build("modality", config.data.modality).prepare(
+        path,
+        column=config.data.column,
+        pad_to=config.data.pad_to,
+        heldout=config.data.heldout,
+        workers=config.data.workers,
+    )
+    data.save(kept)
+    return data
+
+
+def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
+    """Trains a configuration and publishes the model in its folder.
 
     Raises:
-        MoldiffError: nothing to resume, or a run already there and ``resume`` not asked for.
+        MoldiffError: no data, nothing to resume, or a run already there and ``resume`` not asked for.
     """
     checkpoint = latest_checkpoint(config.out / "checkpoints")
     if resume and checkpoint is None:
-        raise MoldiffError(f"--resume: got {config.out}, which holds no checkpoint; leave it out to start")
+        raise MoldiffError(
+            f"--resume: got {config.out}, which holds no checkpoint; leave it out to start"
+        )
     if not resume and checkpoint is not None:
-        raise MoldiffError(f"out: got {config.out}, which holds a run; add --resume, or choose another folder")
+        raise MoldiffError(
+            f"out: got {config.out}, which holds a run; add --resume or choose another folder"
+        )
+    data = read_tokens(config)
     conditions = fit_all(config.conditions, properties(data), ~data.heldout)
-    modality = registry.build("modality", data.info["modality"])
-    tokenizer = modality.tokenizer(data.info["tokenizer"])
+    tokenizer = registry.build("modality", data.info["modality"]).tokenizer(data.info["tokenizer"])
     process = build_process(config, tokenizer.vocab_size)
     network = build_network(config, process, int(data.lengths.max()), conditions)
-    trainee = Trainee(network, process, config)
+    trainee, trainer = Trainee(network, process, config), build_trainer(config)
     module = data_module(data, config, conditions)
-    build_trainer(config).fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+    facts = _facts(config, data, module, _held_out(trainer, trainee, module))
     trainee.ema.swap(network)
-    return trainee, conditions
+    published = _publish(config, data, conditions, network, facts)
+    if trainer.is_global_zero:
+        published.save(config.out)
+    return published
+
+
+def _held_out(trainer: lightning.Trainer, trainee: Trainee, module: Any) -> float | None:
+    """The bound of the held-out rows in nats a token; None where nothing is held out."""
+    if len(module.rows["heldout"][1]) == 0:
+        return None
+    return float(trainer.validate(trainee, datamodule=module, verbose=False)[0]["heldout_nll"])
+
+
+def _facts(config: TrainConfig, data: Any, module: Any, held_out: float | None) -> dict[str, Any]:
+    """What a card says of a run."""
+    steps, tokens = config.max_steps, int(data.lengths[~data.heldout].sum())
+    return {
+        "steps": steps,
+        "tokens": steps * tokens // module.steps_per_epoch,
+        "epochs": round(steps / module.steps_per_epoch, 2),
+        "heldout_nats_per_token": held_out,
+        "rows": len(data),
+        "heldout_rows": int(data.heldout.sum()),
+        **{key: data.info.get(key) for key in ("source", "rejected", "duplicates")},
+    }
+
+
+def _publish(
+    config: TrainConfig,
+    data: Any,
+    conditions: tuple[ConditionSpec, ...],
+    network: Transformer,
+    facts: dict[str, Any],
+) -> Checkpoint:
+    """The published form of a trained network: weights, the table targets need, and the novelty reference."""
+    train = ~data.heldout
+    names = tuple(dict.fromkeys(c.name for c in conditions))
+    order = np.argsort(data.identities)
+    arrays = {
+        **published(network),
+        "table.lengths": torch.from_numpy(data.lengths[train].astype(np.int16)),
+        # Half precision keeps three digits, more than a target needs, in half the bytes.
+        **{f"table.{n}": torch.from_numpy(data.properties[n][train]).half() for n in names},
+        "reference.hashes": torch.from_numpy(data.identities[order]),
+        "reference.in_train": torch.from_numpy(train[order]),
+    }
+    # A path is of the machine that trained, not of the model.
+    settings = {"out": TrainConfig().out, "data": config.data.model_copy(update={"path": None})}
+    card = Card(
+        name=config.name,
+        description=config.description,
+        sha256="",
+        parameters=sum(p.numel() for p in network.parameters()),
+        max_length=network.config.max_length,
+        tokenizer=data.info["tokenizer"],
+        conditions=conditions,
+        length=config.data.length,
+        table=names,
+        config=config.model_copy(update=settings),
+        training=facts,
+        versions={**versions(), "rdkit": str(data.info.get("rdkit", "unknown"))},
+        default=config.default,
+    )
+    return Checkpoint(card, arrays)

@@ -49,9 +49,9 @@ def grid(smiles: Sequence[str], captions: Sequence[str], path: Path, columns: in
         MoldiffError: nothing to draw, an unreadable molecule, another suffix, too large a
             picture, or a file that cannot be written.
     """
-    render = _FORMATS.get(path.suffix.lower())
+    render = FORMATS.get(path.suffix.lower())
     if render is None:
-        raise unknown("picture format", path.suffix, _FORMATS)
+        raise unknown("picture format", path.suffix, FORMATS)
     if not smiles:
         raise MoldiffError("a picture needs at least one molecule: got none")
     if len(captions) != len(smiles):
@@ -135,7 +135,7 @@ def _svg(mols: list[Chem.Mol], lines: list[Line], rows: int, columns: int) -> by
     return f"{head}{captions}{end}{tail}".encode()
 
 
-_FORMATS: dict[str, Callable[[list[Chem.Mol], list[Line], int, int], bytes]] = {
+FORMATS: dict[str, Callable[[list[Chem.Mol], list[Line], int, int], bytes]] = {
     ".png": _png,
     ".svg": _svg,
 }

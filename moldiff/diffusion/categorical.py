@@ -56,7 +56,8 @@ def nucleus(log_p: Tensor, top_p: float, rule: NucleusRule = "standard") -> Tens
     mass = ordered.exp().cumsum(-1)
     before = mass - ordered.exp()
     # Float error must not decide: .6 + .3 <= .9 has to hold.
-    drop = (before >= top_p - 1e-12) if rule == "standard" else (mass > top_p + 1e-12)
+    slack = 8 * torch.finfo(log_p.dtype).eps
+    drop = (before >= top_p - slack) if rule == "standard" else (mass > top_p + slack)
     drop[..., 0] = False
     dropped = torch.zeros_like(drop).scatter(-1, index, drop)
     return normalise(log_p.masked_fill(dropped, -math.inf))

@@ -77,5 +77,5 @@ class DiffusionObjective:
         draw = self.random.uniform(batch.rows, batch.step, 2 * x_0.shape[1], Stream.NOISE)
         x_t = self.process.q_sample(x_0, t, torch.stack(draw.chunk(2, dim=1)))
         log_x0 = denoiser(x_t, t.float(), batch.cond)
-        nll = self.process.nelbo(log_x0, x_0, x_t, t.to(log_x0.dtype)).mean()
+        nll = self.process.nelbo(log_x0, x_0, x_t, t).mean()
         return Loss(nll, nll.detach())

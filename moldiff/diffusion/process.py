@@ -141,8 +141,11 @@ class Masked(Process):
         return torch.cat([tokens, change[..., None]], dim=-1)
 
     def nelbo(self, log_x0: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        surprise = -log_x0.gather(-1, x_0[..., None]).squeeze(-1)
-        return self.schedule.weight(t)[:, None] * surprise.masked_fill(~self.is_noise(x_t), 0.0)
+        visible = ~self.is_noise(x_t)
+        surprise = -log_x0.gather(-1, x_0[..., None]).squeeze(-1).masked_fill(visible, 0.0)
+        # The weight is infinite where t rounds to 0; a visible token must not make inf * 0 of it.
+        weight = self.schedule.weight(t)[:, None].masked_fill(visible, 0.0)
+        return weight.to(surprise.dtype) * surprise
 
 
 @final
@@ -167,7 +170,9 @@ class Uniform(Process):
         return False
 
     def noise(self, like: Tensor) -> Tensor:
-        return torch.full((self.num_tokens,), 1 / self.num_tokens, dtype=like.dtype, device=like.device)
+        return torch.full(
+            (self.num_tokens,), 1 / self.num_tokens, dtype=like.dtype, device=like.device
+        )
 
     def is_noise(self, x_t: Tensor) -> Tensor:
         return torch.zeros_like(x_t, dtype=torch.bool)
@@ -194,14 +199,16 @@ class Uniform(Process):
         k = self.num_tokens
         tiny = torch.finfo(log_x0.dtype).eps ** 0.5
         alpha = self.schedule.alpha(t)[:, None].clamp(tiny, 1 - tiny).to(log_x0.dtype)
-        c = -self.schedule.dalpha(t)[:, None] / (alpha * k)
+        c = -self.schedule.dalpha(t)[:, None].to(log_x0.dtype) / (alpha * k)
         low, high = 1 - alpha, 1 - alpha + k * alpha
         log_bar = (k * alpha[..., None] * log_x0.exp() + low[..., None]).log()
         log_bar_z = log_bar.gather(-1, x_t[..., None]).squeeze(-1)
         log_bar_x = log_bar.gather(-1, x_0[..., None]).squeeze(-1)
         hit = x_t == x_0
         bar_z = torch.where(hit, high, low)
-        entropy = torch.where(hit, (k - 1) * low * low.log(), (k - 2) * low * low.log() + high * high.log())
+        entropy = torch.where(
+            hit, (k - 1) * low * low.log(), (k - 2) * low * low.log() + high * high.log()
+        )
         cross = low * (log_bar.sum(-1) - log_bar_z) + torch.where(hit, 0.0, k * alpha * log_bar_x)
         divergence = (entropy - cross + (k - bar_z) * (log_bar_z - bar_z.log())) / bar_z
         return c * (k * (-log_bar_z).exp() - k / bar_z + divergence)

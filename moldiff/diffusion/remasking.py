@@ -177,7 +177,8 @@ class DFM(Uniformly):
             beta = self.beta(t)
             bound = (beta + 1) / t + (beta / (1 - t) if t < 1 else 0.0)
             step = min(1 / steps, 1 / bound)
-            t = t - step if t - step > 1e-5 else 0.0
+            # What is left below an even step is one step, as in the published loop.
+            t = t - step if t - step > (1 - 1e-6) / steps else 0.0
             times.append(t)
         return times
 
@@ -270,7 +271,9 @@ class Loop(Remasking):
         good = 0 < self.time_on < 1 and self.first > 0 and self.last > 0
         if not (good and self.first + self.last <= 1):
             got = (self.time_on, self.first, self.last)
-            raise MoldiffError(f"loop (time_on, first, last): got {got}, need shares above 0 with a sum of at most 1")
+            raise MoldiffError(
+                f"loop (time_on, first, last): got {got}, need shares above 0 with a sum of at most 1"
+            )
 
     @classmethod
     def wall_clock(
@@ -294,7 +297,9 @@ class Loop(Remasking):
         """Steps in the three phases; at least one in the first and the last."""
         start, stop = round(self.first * steps), round((1 - self.last) * steps)
         if not 1 <= start <= stop < steps:
-            raise MoldiffError(f"steps of a loop: got {steps}, too few for its phases; ask for more")
+            raise MoldiffError(
+                f"steps of a loop: got {steps}, too few for its phases; ask for more"
+            )
         return start, stop - start, steps - stop
 
     def times(self, steps: int) -> list[float]:

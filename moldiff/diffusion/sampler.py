@@ -253,4 +253,3 @@ class FirstHittingSampler:
         schedule = self.process.schedule
         masked = (1 - schedule.alpha(t)) * (1 - u) ** (1 / left.clamp(min=1))
         return torch.where(left > 0, schedule.inverse(1 - masked), t)
-

@@ -21,9 +21,7 @@ class MuonAdamW(Optimizer):
     ) -> None:
         matrices, others = list(matrices), list(others)
         super().__init__([*matrices, *others], {"lr": lr})
-        muon = Muon(
-            matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self.parts = (muon, AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay))
         self._share_groups()
 
@@ -56,4 +54,6 @@ def matrices_and_others(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]
     """The weight matrices inside ``network.blocks``, and every other parameter."""
     inside = {id(p) for p in cast(nn.Module, network.blocks).parameters() if p.ndim == 2}
     parameters = list(network.parameters())
-    return [p for p in parameters if id(p) in inside], [p for p in parameters if id(p) not in inside]
+    return [p for p in parameters if id(p) in inside], [
+        p for p in parameters if id(p) not in inside
+    ]

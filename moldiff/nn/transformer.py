@@ -44,11 +44,20 @@ class TransformerConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes = (self.num_tokens, self.num_states, self.max_length, self.width, self.depth, self.heads)
+        sizes = (
+            self.num_tokens,
+            self.num_states,
+            self.max_length,
+            self.width,
+            self.depth,
+            self.heads,
+        )
         if min(sizes) < 1:
             raise MoldiffError(f"sizes of a transformer: got {sizes}, all must be at least 1")
         if self.width % (2 * self.heads):
-            raise MoldiffError(f"width: got {self.width}, must be a multiple of 2 x heads = {2 * self.heads}")
+            raise MoldiffError(
+                f"width: got {self.width}, must be a multiple of 2 x heads = {2 * self.heads}"
+            )
         if not 0 <= self.dropout < 1:
             raise MoldiffError(f"dropout: got {self.dropout}, must be in [0, 1)")
 
@@ -114,7 +123,8 @@ class Block(nn.Module):
     def _attend(self, x: Tensor, rotation: Tensor) -> Tensor:
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = rotate(qkv[:2], rotation)
+        # Under autocast the rotation is float32 and lifts q and k; attention wants v's type.
+        q, k = rotate(qkv[:2], rotation).to(qkv.dtype)
         y = attend(q, k, qkv[2], self.causal)
         return self._drop(self.out(y.transpose(1, 2).reshape(batch, length, width)))
 
@@ -170,7 +180,9 @@ class Transformer(nn.Module):
 
     def _edges(self, length: int) -> Tensor:
         if length > self.config.max_length:
-            raise MoldiffError(f"row length: got {length}, the network takes at most {self.config.max_length}")
+            raise MoldiffError(
+                f"row length: got {length}, the network takes at most {self.config.max_length}"
+            )
         if self.config.causal:
             return self.edges[0, :length]
         return self.edges[0, :length] + self.edges[1, :length].flip(0)

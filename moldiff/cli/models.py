@@ -1,0 +1,74 @@
+"""`moldiff models` and `moldiff show`: what there is to generate from, and what is known of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from moldiff.cli import output
+
+Name = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the card as JSON.")]
+
+
+def models() -> int:
+    """List the models that come with the package."""
+    from moldiff.checkpoint import bundled, read_card
+
+    cards = [read_card(folder) for folder in bundled().values()]
+    rows = [(card.name, f"{card.parameters:,}", card.description) for card in cards]
+    output.table(rows, ("model", "parameters", ""))
+    return 0
+
+
+def show(model: Name = "qm9", json: Json = False) -> int:
+    """Show a model's card: what it was trained on, what it can be asked, how well it does."""
+    from moldiff.checkpoint import find, read_card
+
+    card = read_card(find(model))
+    if json:
+        print(card.model_dump_json(indent=1))
+        return 0
+    facts = [
+        ("description", card.description),
+        ("parameters", f"{card.parameters:,}"),
+        (
+            "process",
+            f"{card.config.process.name}, {card.length} length, at most {card.max_length} tokens",
+        ),
+        ("training", ", ".join(f"{key} {value}" for key, value in card.training.items())),
+        ("versions", ", ".join(f"{key} {value}" for key, value in card.versions.items())),
+        (
+            "default",
+            ", ".join(f"{key} {value}" for key, value in card.default.model_dump().items()),
+        ),
+    ]
+    output.table(facts, (card.name, ""))
+    output.table(
+        [_condition(c) for c in card.conditions], ("target", "form", "known from training")
+    )
+    if card.metrics:
+        rows = [
+            (
+                m.name,
+                m.setting,
+                f"{m.mean:.4g}" + ("" if m.se is None else f" ± {m.se:.2g}"),
+                str(m.samples),
+            )
+            for m in card.metrics
+        ]
+        output.table(rows, ("measured", "setting", "mean ± s.e.", "samples a seed"))
+        print("measured by: " + "; ".join(dict.fromkeys(m.command for m in card.metrics)))
+    return 0
+
+
+def _condition(condition: object) -> tuple[str, str, str]:
+    from moldiff.conditions import ClassCondition, NumericCondition
+
+    if isinstance(condition, ClassCondition):
+        known = f"high is above {condition.threshold:.4g}, {100 * (condition.base_rate or 0):.1f} % of rows"
+        return condition.name, "high, low", known
+    assert isinstance(condition, NumericCondition)
+    known = f"{condition.minimum:.4g}..{condition.maximum:.4g}, mean {condition.mean:.4g}, sd {condition.std:.4g}"
+    return condition.name, "number, a..b, top5%", known

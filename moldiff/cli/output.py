@@ -1,0 +1,76 @@
+"""What commands print: tables on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moldiff.errors import MoldiffError
+
+if TYPE_CHECKING:
+    from moldiff.generation import Progress
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a path that cannot be written, before any work is done."""
+    if path.is_dir():
+        raise MoldiffError(f"output: got {path}, which is a folder; name a file")
+    if not path.parent.is_dir():
+        raise MoldiffError(f"output: got {path}, but there is no folder {path.parent}")
+    probe = path.with_name(path.name + ".part")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MoldiffError(f"output: got {path}, cannot write there ({error.strerror})") from None
+
+
+@contextmanager
+def progress_bar(total: int, what: str, quiet: bool) -> Iterator[Progress]:
+    """A bar on stderr that is told how many of ``total`` are done; nothing where quiet or no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def table(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> None:
+    """Prints rows of text on stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(*header, box=box.SIMPLE)
+    for row in rows:
+        grid.add_row(*row)
+    console = Console()
+    # Piped to a file, a table keeps its full width instead of being folded at 80 columns.
+    console.print(grid, width=None if console.is_terminal else 160)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A figure as text: counts whole, the rest to ``digits`` significant digits, a dash where undefined."""
+    if value is None or value != value:
+        return "-"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.{digits}g}"
+
+
+def percent(value: Any) -> str:
+    """A share as a percentage, a dash where undefined."""
+    return "-" if value is None or value != value else f"{100 * value:.1f} %"

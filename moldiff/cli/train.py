@@ -1,0 +1,39 @@
+"""`moldiff train`: train a configuration and leave a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Config = Annotated[
+    str, typer.Argument(help="A shipped configuration's name, or a path to a .yaml.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="data.path=FILE out=DIR max_steps=N seed=N ..."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in out.")]
+
+
+def train(config: Config, overrides: Overrides = None, resume: Resume = False) -> int:
+    """Train a model: leaves model.safetensors and card.json in its folder.
+
+    data.path names a .smi or .csv file, or a token file that was prepared from one.
+    """
+    from moldiff.config import load
+
+    settings = load(config, overrides or ())
+
+    from moldiff import training
+
+    published = training.run(settings, resume)
+    facts = published.card.training
+    nll = facts["heldout_nats_per_token"]
+    print(
+        f"wrote {settings.out}: {published.card.parameters:,} parameters, {facts['steps']} steps, "
+        f"{facts['tokens']:,} tokens"
+        + ("" if nll is None else f", held-out bound {nll:.4f} nats a token")
+    )
+    print(f"next: moldiff generate {settings.out} -n 100")
+    return 0

@@ -1,0 +1,341 @@
+"""Generation: load a model, sample rows, decode, check and score them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from moldiff import checkpoint, registry
+from moldiff.checkpoint import Card, Checkpoint
+from moldiff.config import Setting
+from moldiff.diffusion.process import Level, Process
+from moldiff.diffusion.sampler import Readout
+from moldiff.errors import MoldiffError
+from moldiff.nn.cost import Cost, count_forwards
+from moldiff.nn.transformer import Transformer
+from moldiff.targets import Table, Target, TargetSampler, misses, parse
+from moldiff.training import build_network, build_process
+from moldiff.types import Rows
+
+#: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
+AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
+#: Rows that are grouped by length together: bounds memory, whatever is asked for.
+GROUP = 16384
+
+Progress = Callable[[int], None]
+
+
+@final
+@dataclass(frozen=True)
+class Request:
+    """What is asked of one call: how many rows, of which properties, by which sampler.
+
+    None takes the model's own setting. ``options`` are the sampler's own, such as eta.
+    """
+
+    n: int
+    targets: tuple[str, ...] = ()
+    sampler: str | None = None
+    steps: int | None = None
+    scale: float | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    level: Level | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse counts below 1."""
+        if self.n < 1:
+            raise MoldiffError(f"n: got {self.n}, must be at least 1")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise MoldiffError(f"batch size: got {self.batch_size}, must be at least 1")
+
+    def setting(self, default: Setting) -> Setting:
+        """The full setting: what is asked, and the model's own for the rest.
+
+        A sampler's own options belong to it, so the default's are kept only with the default sampler.
+        """
+        asked = {
+            name: getattr(self, name)
+            for name in ("sampler", "steps", "temperature", "top_p", "scale")
+            if getattr(self, name) is not None
+        }
+        inherit = self.sampler in (None, default.sampler)
+        options = {**default.options, **self.options} if inherit else self.options
+        return default.model_copy(update={**asked, "options": options})
+
+
+@final
+class Model:
+    """A model ready to generate."""
+
+    def __init__(self, source: Checkpoint, device: str = "auto") -> None:
+        """Builds the network of a checkpoint on ``device``; MoldiffError where they do not fit."""
+        self.card: Card = source.card
+        self.device = pick_device(device)
+        self.modality: Any = registry.build("modality", self.card.config.data.modality)
+        self.tokenizer: Any = self.modality.tokenizer(self.card.tokenizer)
+        self.process: Process = build_process(self.card.config, self.tokenizer.vocab_size)
+        self.network = self._network(source).to(self.device).eval()
+        self.table = _table(source)
+        self.reference: Any = self.modality.reference(source.part("reference"), self.card.versions)
+
+    def _network(self, source: Checkpoint) -> Transformer:
+        card = source.card
+        network = build_network(card.config, self.process, card.max_length, card.conditions)
+        try:
+            network.load_state_dict(source.part("network"))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MoldiffError(
+                f"model {card.name}: its weights do not fit its card ({reason})"
+            ) from None
+        return network
+
+    def generate(self, n: int, *, progress: Progress | None = None, **asked: Any) -> Generation:
+        """n samples with their properties; the keywords are those of ``Request``.
+
+        ``targets`` may be a sequence of ``name=value`` or a mapping name -> value.
+        """
+        targets = asked.pop("targets", ())
+        if isinstance(targets, dict):
+            targets = tuple(f"{name}={_spell(value)}" for name, value in targets.items())
+        try:
+            request = Request(n, tuple(targets), **asked)
+        except TypeError as error:
+            raise MoldiffError(f"generate: {error}") from None
+        return self.run(request, progress)
+
+    def run(self, request: Request, progress: Progress | None = None) -> Generation:
+        """The samples of a request. Interrupted from the keyboard, what was drawn so far."""
+        setting = request.setting(self.card.default)
+        targets = [parse(text, self.card.conditions, self.table) for text in request.targets]
+        plan = TargetSampler(self.table, self.card.conditions, targets)
+        drawn: dict[int, list[int]] = {}
+        started, interrupted = time.perf_counter(), False
+        with count_forwards(self.network) as cost:
+            try:
+                for ids, tokens in self._sample(request, setting, plan):
+                    drawn.update(zip(ids.tolist(), tokens.tolist(), strict=True))
+                    if progress is not None:
+                        progress(len(drawn))
+            except KeyboardInterrupt:
+                interrupted = True
+        seconds = time.perf_counter() - started
+        raw = [self.tokenizer.decode(drawn[i]) for i in sorted(drawn)]
+        frame, summary = self.modality.evaluate(raw, self.reference)
+        facts = {
+            "requested": request.n,
+            "drawn": len(raw),
+            **summary,
+            **_cost(cost, len(raw), seconds),
+            "properties": self._properties(frame, targets),
+            "nearest_rows_distance": plan.distance,
+            "setting": setting.model_dump(),
+            "targets": list(request.targets),
+            "seed": request.seed,
+            "model": self.card.name,
+            "model_sha256": self.card.sha256,
+            "device": str(self.device),
+            "versions": checkpoint.versions(),
+        }
+        return Generation(frame, facts, self._best(frame, targets), interrupted, self.modality)
+
+    def _best(self, frame: pd.DataFrame, targets: Sequence[Target]) -> list[int]:
+        """Row numbers of distinct sane samples: novel ones first, nearest to the targets first."""
+        good = frame[frame["sane"]].drop_duplicates("smiles")
+        values = {t.name: good[t.name].to_numpy(dtype=float) for t in targets}
+        miss = misses(targets, values, self.table) if targets else np.zeros(len(good))
+        order = np.lexsort((miss, ~good["novel"].to_numpy(dtype=bool)))
+        return [int(i) for i in good.index[order]]
+
+    def _sample(
+        self, request: Request, setting: Setting, plan: TargetSampler
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Row numbers and tokens, a batch of one length at a time."""
+        sampler = self.build_sampler(setting, request.level)
+        guidance = registry.build(
+            "guidance", "cfg", scale=setting.scale if request.targets else 1.0
+        )
+        for first in range(0, request.n, GROUP):
+            ids = torch.arange(first, min(first + GROUP, request.n))
+            lengths, cond = plan.draw(ids, request.seed)
+            for length in np.unique(lengths):
+                index = torch.from_numpy(np.flatnonzero(lengths == length))
+                size = request.batch_size or max(1, AUTO_TOKENS[self.device.type] // int(length))
+                for part in index.split(size):
+                    told = None if cond is None else cond[part].to(self.device)
+                    rows = Rows(ids[part].to(self.device), int(length), told)
+                    yield ids[part], sampler(self.network, rows, guidance, request.seed).cpu()
+
+    def build_sampler(self, setting: Setting, level: Level | None = None) -> Any:
+        """The sampler of a setting."""
+        readout = Readout(setting.temperature, setting.top_p)
+        return registry.build(
+            "sampler",
+            setting.sampler,
+            process=self.process,
+            steps=setting.steps,
+            level=level,
+            readout=readout,
+            **setting.options,
+        )
+
+    def _properties(self, frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, Any]:
+        """Per asked property: what was asked, what the valid samples have, and what the training rows have."""
+        thresholds = {c.name: c.threshold for c in self.card.conditions if c.kind == "class"}
+        out: dict[str, Any] = {}
+        for target in targets:
+            values = frame.loc[frame["valid"], target.name].to_numpy(dtype=float)
+            values = values[np.isfinite(values)]
+            known = self.table.properties[target.name]
+            out[target.name] = {
+                "asked": target.text,
+                **_achieved(values, target, thresholds.get(target.name)),
+                "training_mean": float(np.nanmean(known)),
+            }
+        return out
+
+
+@final
+@dataclass(frozen=True)
+class Generation:
+    """Samples in order, one row each, and the summary of the call.
+
+    Args:
+        frame: the table.
+        summary: facts and figures, all of them JSON.
+        best: row numbers of distinct sane samples, the best first.
+        interrupted: whether the keyboard stopped the call before its end.
+        modality: what the samples are.
+    """
+
+    frame: pd.DataFrame
+    summary: dict[str, Any]
+    best: Sequence[int] = field(repr=False)
+    interrupted: bool
+    modality: Any = field(repr=False)
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.frame)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a sample, in order."""
+        return self.frame.copy()
+
+    def to_json(self) -> str:
+        """The summary as one JSON object; what is undefined, such as 0/0, is null."""
+        return json.dumps(_plain(self.summary), allow_nan=False)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the samples in the format of the suffix and PATH.json with the summary, each whole or not at all."""
+        path = Path(path)
+        self.modality.write(self.frame, path)
+        _write(path.with_name(path.name + ".json"), self.to_json() + "\n")
+
+    def picture(self, path: str | Path, count: int = 20) -> None:
+        """Draws up to ``count`` of the best samples with what was asked of them."""
+        shown = list(self.summary["properties"]) or list(self.modality.shown)
+        chosen = self.frame.loc[list(self.best[:count])]
+        self.modality.picture(chosen, shown, Path(path))
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks: the first samples under the headline figures."""
+        keys = ("requested", "valid", "sane", "unique", "forwards_per_molecule")
+        head = ", ".join(f"{key} {self.summary[key]}" for key in keys)
+        return f"<p>{head}</p>{self.frame.head(20).to_html(index=False)}"
+
+
+def load(model: str = "qm9", device: str = "auto") -> Model:
+    """The model of a bundled name or in a folder.
+
+    Raises:
+        MoldiffError: no such model, a damaged or newer one, or a device that is not there.
+    """
+    return Model(Checkpoint.load(checkpoint.find(model)), device)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes a GPU where there is one."""
+    present = ["cpu"]
+    present += ["cuda"] if torch.cuda.is_available() else []
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device(present[-1])
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in present or (number and not (number.isdecimal() and int(number) < count)):
+        raise MoldiffError(f"device: got {name!r}, this machine has {', '.join(present)}")
+    return torch.device(name)
+
+
+def _table(source: Checkpoint) -> Table:
+    arrays = source.part("table")
+    missing = [name for name in ("lengths", *source.card.table) if name not in arrays]
+    if missing:
+        raise MoldiffError(f"model {source.card.name}: its table lacks {', '.join(missing)}")
+    properties = {n: arrays[n].to(torch.float64).numpy() for n in source.card.table}
+    return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
+
+
+def _achieved(
+    values: np.ndarray[Any, Any], target: Target, threshold: float | None
+) -> dict[str, Any]:
+    """Mean, spread and the error or share that fits the target, over the values (M,) of valid samples."""
+    n = len(values)
+    if n == 0:
+        return {"mean": None, "se": None}
+    out: dict[str, Any] = {
+        "mean": float(values.mean()),
+        "se": float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
+    }
+    if target.label is not None and threshold is not None:
+        above = values > threshold
+        out["share_in_class"] = float((above == bool(target.label)).mean())
+    elif target.point is not None:
+        out["mean_absolute_error"] = float(np.abs(values - target.point).mean())
+    else:
+        out["share_inside"] = float(((values >= target.low) & (values <= target.high)).mean())
+    return out
+
+
+def _cost(cost: Cost, n: int, seconds: float) -> dict[str, Any]:
+    return {
+        "forwards_per_molecule": round(cost.rows / n, 3) if n else 0.0,
+        "token_forwards_per_molecule": round(cost.tokens / n, 2) if n else 0.0,
+        "seconds": round(seconds, 3),
+        "molecules_per_second": round(n / seconds, 2) if seconds else 0.0,
+    }
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return f"{value[0]}..{value[1]}"
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value with NaN as None, all the way down."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,217 @@
+"""Targets: what is asked of the properties, turned into per-row lengths and conditions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from moldiff.conditions import ClassCondition, ConditionSpec, NumericCondition
+from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.errors import MoldiffError
+
+Floats = NDArray[np.float64]
+_C = TypeVar("_C", ClassCondition, NumericCondition)
+
+#: How many of the nearest training rows stand for a target, at least, and as a share of all.
+NEAREST, NEAREST_SHARE = 200, 0.005
+#: A row in the wrong class counts as this many standard deviations away.
+WRONG_CLASS = 10.0
+
+_SHARE = re.compile(r"(top|bottom)(\d+(?:\.\d+)?)%")
+
+
+@final
+@dataclass(frozen=True)
+class Target:
+    """What is asked of one property: a range [low, high] (a point when equal), or a class.
+
+    Args:
+        name: the property.
+        text: how the caller wrote it.
+        low: least value asked; -inf for a class.
+        high: largest value asked; inf for a class.
+        label: the class asked, 0 or 1; None for a value.
+    """
+
+    name: str
+    text: str
+    low: float = -math.inf
+    high: float = math.inf
+    label: int | None = None
+
+    @property
+    def point(self) -> float | None:
+        """The value asked, where it is one value."""
+        return self.low if self.low == self.high else None
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """The training rows as far as a target needs them: no structures.
+
+    Args:
+        lengths: (N,) tokens a row.
+        properties: name -> (N,) values of each property that the model knows.
+    """
+
+    lengths: NDArray[np.int64]
+    properties: dict[str, Floats]
+
+
+def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
+    """The target that ``name=value`` spells.
+
+    The value is a number, a range ``a..b``, ``high`` or ``low`` (a class), or ``top5%`` or ``bottom5%`` of
+    the training rows.
+
+    Raises:
+        MoldiffError: no such property, not a value, or one that no training row comes near.
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    known = {c.name for c in conditions}
+    if not equals or not value:
+        raise MoldiffError(f"target: got {text!r}, write it as name=value, for example qed=0.6")
+    if name not in known:
+        choices = ", ".join(sorted(known)) or "none: this model has no conditions"
+        raise MoldiffError(f"target: got property {name!r}, this model knows {choices}")
+    if value in ("high", "low"):
+        _slot(name, ClassCondition, conditions)
+        return Target(name, value, label=int(value == "high"))
+    slot = _slot(name, NumericCondition, conditions)
+    share = _SHARE.fullmatch(value)
+    if share:
+        return _share(name, value, float(share[2]), share[1] == "top", table)
+    low, high = _range(text, value)
+    least, largest = slot.minimum, slot.maximum
+    assert least is not None
+    assert largest is not None
+    if high < least or low > largest:
+        raise MoldiffError(
+            f"target {text!r}: out of reach, the training rows span {least:.4g}..{largest:.4g}"
+        )
+    return Target(name, value, low, high)
+
+
+def misses(targets: Sequence[Target], values: Mapping[str, Floats], table: Table) -> Floats:
+    """How far each of N rows is from all targets, (N,), in standard deviations of the training rows.
+
+    For a class, the further into it the better, so this may be below zero.
+    """
+    total = np.zeros(len(next(iter(values.values()))))
+    for target in targets:
+        found, known = values[target.name], table.properties[target.name]
+        spread = float(np.nanstd(known)) or 1.0
+        if target.label is not None:
+            total += (1 - 2 * target.label) * (found - float(np.nanmean(known))) / spread
+        else:
+            total += _outside(target, found) / spread
+    return total
+
+
+def _outside(target: Target, values: Floats) -> Floats:
+    """Distance (N,) of values from the asked range, 0 inside."""
+    out: Floats = np.maximum(0.0, np.maximum(target.low - values, values - target.high))
+    return out
+
+
+def _slot(name: str, kind: type[_C], conditions: Sequence[ConditionSpec]) -> _C:
+    for condition in conditions:
+        if condition.name == name and isinstance(condition, kind):
+            return condition
+    other = "high or low" if kind is NumericCondition else "a number or a range a..b"
+    raise MoldiffError(f"target {name}: this model does not know it in that form, ask for {other}")
+
+
+def _share(name: str, text: str, percent: float, top: bool, table: Table) -> Target:
+    if not 0 < percent < 100:
+        raise MoldiffError(f"target {name}={text}: got {percent:g}%, must be above 0 and below 100")
+    values = table.properties[name]
+    if top:
+        return Target(
+            name, text, float(np.nanquantile(values, 1 - percent / 100)), float(np.nanmax(values))
+        )
+    return Target(
+        name, text, float(np.nanmin(values)), float(np.nanquantile(values, percent / 100))
+    )
+
+
+def _range(text: str, value: str) -> tuple[float, float]:
+    parts = value.split("..") if ".." in value else [value, value]
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise MoldiffError(
+            f"target {text!r}: got {value!r}, write a number, a..b, high, low, top5% or bottom5%"
+        ) from None
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
+        raise MoldiffError(f"target {text!r}: got {value!r}, needs finite numbers with a <= b")
+    return low, high
+
+
+@final
+class TargetSampler:
+    """Draws each row's length and conditions; row i depends on (seed, i) alone.
+
+    A row takes its length, and its value inside an asked range, from a training row that is among those
+    nearest to all targets together.
+
+    Args:
+        table: the training rows.
+        conditions: the model's slots, in the network's order.
+        targets: what is asked; nothing asked leaves every slot null.
+    """
+
+    def __init__(
+        self, table: Table, conditions: Sequence[ConditionSpec], targets: Sequence[Target] = ()
+    ) -> None:
+        names = [target.name for target in targets]
+        if len(set(names)) < len(names):
+            raise MoldiffError(f"targets: got {', '.join(names)}, ask one thing of a property")
+        self.table, self.conditions, self.targets = table, tuple(conditions), tuple(targets)
+        distance = self._distance()
+        count = min(len(distance), max(NEAREST, math.ceil(NEAREST_SHARE * len(distance))))
+        farthest = np.partition(distance, count - 1)[count - 1]
+        self.rows = np.flatnonzero(distance <= farthest)
+        #: Mean distance of these rows from the targets, in standard deviations.
+        self.distance = float(distance[self.rows].mean())
+
+    def draw(self, ids: Tensor, seed: int) -> tuple[NDArray[np.int64], Tensor | None]:
+        """Lengths (B,) and conditions (B, C), NaN where null, for row numbers ids (B,)."""
+        uniform = RowRandom(seed).uniform(ids.cpu(), 0, 1, Stream.TARGET)[:, 0].numpy()
+        chosen = self.rows[(uniform * len(self.rows)).astype(np.int64)]
+        if not self.conditions:
+            return self.table.lengths[chosen], None
+        cond = np.full((len(chosen), len(self.conditions)), np.nan)
+        for target in self.targets:
+            kind = NumericCondition if target.label is None else ClassCondition
+            column = self.conditions.index(_slot(target.name, kind, self.conditions))
+            cond[:, column] = self._values(target, chosen)
+        return self.table.lengths[chosen], torch.from_numpy(cond).float()
+
+    def _values(self, target: Target, chosen: NDArray[np.int64]) -> Floats:
+        if target.label is not None:
+            return np.full(len(chosen), float(target.label))
+        values = np.clip(self.table.properties[target.name][chosen], target.low, target.high)
+        return _slot(target.name, NumericCondition, self.conditions).encode(values)
+
+    def _distance(self) -> Floats:
+        """Distance (N,) of each training row from all targets, in standard deviations."""
+        total = np.zeros(len(self.table.lengths))
+        for target in self.targets:
+            values = self.table.properties[target.name]
+            if target.label is not None:
+                classes = _slot(target.name, ClassCondition, self.conditions).encode(values)
+                total += np.where(classes == target.label, 0.0, WRONG_CLASS) ** 2
+                continue
+            spread = float(np.nanstd(values)) or 1.0
+            total += np.nan_to_num(_outside(target, values) / spread, nan=WRONG_CLASS) ** 2
+        return np.sqrt(total)
