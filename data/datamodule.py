@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from moldiff.diffusion.objective import Batch
 from moldiff.errors import MoldiffError
@@ -20,8 +20,8 @@ from moldiff.errors import MoldiffError
 class StepPlan:
     """Which rows make up the batch of each step; every batch holds rows of one length.
 
-    An epoch visits each row once, but for what is left over of a length (it is topped up with rows of the same
-    length, so batches of a length are alike in size).
+    An epoch visits each row once; the last batch of a length is topped up with rows of that length, so that
+    batches of a length are alike in size.
 
     Args:
         lengths: (N,) tokens a row.
@@ -140,11 +140,9 @@ class TokenDataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """One pass over the held-out rows; none where nothing is held out."""
         if len(self.rows["heldout"][1]) == 0:
-            return DataLoader([], batch_size=None)
+            return DataLoader(TensorDataset(torch.empty(0)), batch_size=None)
         steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
-        return DataLoader(
-            self._batches("heldout", (0, steps), Rank()), batch_size=None, num_workers=0
-        )
+        return DataLoader(self._batches("heldout", (0, steps), Rank()), batch_size=None, num_workers=0)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """The batch with its tensors on ``device``."""

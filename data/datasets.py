@@ -52,7 +52,7 @@ class TokenFile:
     def item(self, i: int) -> list[int]:
         """The tokens of item i."""
         start = int(self.lengths[:i].sum())
-        return self.tokens[start : start + int(self.lengths[i])].tolist()
+        return [int(token) for token in self.tokens[start : start + int(self.lengths[i])]]
 
     def padded(self, fill: int = 0) -> NDArray[np.int64]:
         """All items as one (N, longest) array, ``fill`` behind each item's end."""
@@ -62,7 +62,7 @@ class TokenFile:
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "tokens": self.tokens,
             "lengths": self.lengths,
             "heldout": self.heldout.astype(np.uint8),

@@ -69,9 +69,7 @@ class Molecules:
         """Hashes (N,) by which an item is known again."""
         return np.array([molecule.identity(item) for item in items], dtype=np.int64)
 
-    def reference(
-        self, arrays: Mapping[str, Any], versions: Mapping[str, str]
-    ) -> metrics.Reference:
+    def reference(self, arrays: Mapping[str, Any], versions: Mapping[str, str]) -> metrics.Reference:
         """The data set to be novel to, from a checkpoint's arrays ``hashes`` and ``in_train``."""
         if not {"hashes", "in_train"} <= set(arrays):
             raise MoldiffError("model: its reference lacks hashes or in_train")
@@ -85,8 +83,8 @@ class Molecules:
     ) -> tuple[pd.DataFrame, dict[str, Any]]:
         """A table of one row a string, in order, and its counts and rates.
 
-        Columns: smiles (canonical, missing where not valid), raw, valid, sane, reason, novel (canonical, to all
-        rows of the data set), and every property, NaN where not valid.
+        Columns: smiles (canonical, missing where not valid), raw, valid, sane, reason, novel (to every row
+        of the data set, by canonical SMILES), and every property, NaN where not valid.
         """
         checks = [molecule.check(text) for text in raw]
         canonical = [check.canonical for check in checks]
@@ -103,9 +101,7 @@ class Molecules:
         }
         summary = metrics.summarise(raw, checks, reference)
         marks = metrics.novelty_flags(raw, checks, reference)
-        summary["novel_means"] = {
-            name: metrics.novel_mean(columns[name], marks) for name in self.properties
-        }
+        summary["novel_means"] = {name: metrics.novel_mean(columns[name], marks) for name in self.properties}
         return pd.DataFrame(columns), _headline(summary)
 
     def write(self, frame: pd.DataFrame, path: Path) -> None:

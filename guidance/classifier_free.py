@@ -36,7 +36,8 @@ class ClassifierFree:
             return log_probs([given])[0]
         if self.scale == 0:
             return log_probs([null])[0]
-        return combine(*log_probs([given, null]), self.scale)
+        log_cond, log_null = log_probs([given, null])
+        return combine(log_cond, log_null, self.scale)
 
 
 def combine(log_cond: Tensor, log_null: Tensor, scale: float) -> Tensor:

@@ -65,7 +65,7 @@ class Card(_Section):
 @final
 @dataclass(frozen=True)
 class Checkpoint:
-    """A card and its arrays: ``network.*`` weights, ``table.*`` per-row facts, ``reference.*`` for novelty."""
+    """A card and its arrays: ``network.*`` weights, ``table.*`` facts by row, ``reference.*`` for novelty."""
 
     card: Card
     arrays: dict[str, Tensor]
@@ -155,9 +155,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise MoldiffError(
-            f"model file {path}: cannot be read ({error.strerror or error})"
-        ) from None
+        raise MoldiffError(f"model file {path}: cannot be read ({error.strerror or error})") from None
 
 
 def _write(path: Path, data: bytes) -> None:

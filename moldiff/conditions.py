@@ -46,9 +46,7 @@ class ClassCondition(_Frozen):
 
     def encode(self, values: Floats) -> Floats:
         """Classes 0.0 and 1.0, NaN where the property is unknown, for values (N,)."""
-        return np.where(
-            np.isfinite(values), (values > _known(self.threshold)).astype(float), np.nan
-        )
+        return np.where(np.isfinite(values), (values > _known(self.threshold)).astype(float), np.nan)
 
 
 class NumericCondition(_Frozen):
@@ -79,9 +77,7 @@ class NumericCondition(_Frozen):
 
     def encode(self, values: Floats) -> Floats:
         """Standardised values (N,), NaN where the property is unknown."""
-        return (np.where(np.isfinite(values), values, np.nan) - _known(self.mean)) / _known(
-            self.std
-        )
+        return (np.where(np.isfinite(values), values, np.nan) - _known(self.mean)) / _known(self.std)
 
 
 ConditionSpec = Annotated[ClassCondition | NumericCondition, Field(discriminator="kind")]
@@ -93,9 +89,7 @@ def fit_all(
     """The conditions with their statistics: classes over all rows, numbers over the training rows."""
     for spec in specs:
         if spec.name not in properties:
-            raise MoldiffError(
-                f"condition: got {spec.name!r}, choose from {', '.join(sorted(properties))}"
-            )
+            raise MoldiffError(f"condition: got {spec.name!r}, choose from {', '.join(sorted(properties))}")
         if not np.isfinite(properties[spec.name][train]).any():
             raise MoldiffError(f"condition {spec.name!r}: no training row has this property")
     return tuple(

@@ -54,7 +54,7 @@ class ProcessConfig(_Section):
 
 
 class OptimizerConfig(_Section):
-    """The optimizer and how its rate moves: up over ``warmup`` steps, level, down over the last share ``decay``."""
+    """The optimizer; its rate goes up over ``warmup`` steps and down over the last share ``decay``."""
 
     name: Literal["muon", "adamw"] = "muon"
     lr: float = Field(default=3e-3, gt=0)
@@ -115,9 +115,7 @@ class TrainConfig(_Section):
 def shipped() -> list[str]:
     """Names of the configurations that come with the package."""
     folder = resources.files("moldiff.configs")
-    return sorted(
-        f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")
-    )
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -161,9 +159,7 @@ def _read(source: str) -> dict[str, Any]:
         line = str(error).replace("\n", " ")
         raise MoldiffError(f"configuration {source}: not YAML ({line})") from None
     if not isinstance(settings, dict):
-        raise MoldiffError(
-            f"configuration {source}: got {type(settings).__name__}, needs key: value"
-        )
+        raise MoldiffError(f"configuration {source}: got {type(settings).__name__}, needs key: value")
     return settings
 
 

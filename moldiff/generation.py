@@ -19,8 +19,9 @@ from moldiff.checkpoint import Card, Checkpoint
 from moldiff.config import Setting
 from moldiff.diffusion.process import Level, Process
 from moldiff.diffusion.sampler import Readout
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, unknown
 from moldiff.nn.cost import Cost, count_forwards
+from moldiff.nn.precision import autocast
 from moldiff.nn.transformer import Transformer
 from moldiff.targets import Table, Target, TargetSampler, misses, parse
 from moldiff.training import build_network, build_process
@@ -31,6 +32,8 @@ AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
 #: Rows that are grouped by length together: bounds memory, whatever is asked for.
 GROUP = 16384
 
+PRECISIONS = ("auto", "bf16", "fp32")
+
 Progress = Callable[[int], None]
 
 
@@ -39,7 +42,8 @@ Progress = Callable[[int], None]
 class Request:
     """What is asked of one call: how many rows, of which properties, by which sampler.
 
-    None takes the model's own setting. ``options`` are the sampler's own, such as eta.
+    None takes the model's own setting. ``options`` are the sampler's own, such as eta. ``precision`` is bf16,
+    fp32, or auto for what the device is good at; the samples of two precisions differ.
     """
 
     n: int
@@ -50,6 +54,7 @@ class Request:
     temperature: float | None = None
     top_p: float | None = None
     level: Level | None = None
+    precision: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     batch_size: int | None = None
@@ -60,6 +65,8 @@ class Request:
             raise MoldiffError(f"n: got {self.n}, must be at least 1")
         if self.batch_size is not None and self.batch_size < 1:
             raise MoldiffError(f"batch size: got {self.batch_size}, must be at least 1")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
     def setting(self, default: Setting) -> Setting:
         """The full setting: what is asked, and the model's own for the rest.
@@ -98,9 +105,7 @@ class Model:
             network.load_state_dict(source.part("network"))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
-            raise MoldiffError(
-                f"model {card.name}: its weights do not fit its card ({reason})"
-            ) from None
+            raise MoldiffError(f"model {card.name}: its weights do not fit its card ({reason})") from None
         return network
 
     def generate(self, n: int, *, progress: Progress | None = None, **asked: Any) -> Generation:
@@ -124,7 +129,7 @@ class Model:
         plan = TargetSampler(self.table, self.card.conditions, targets)
         drawn: dict[int, list[int]] = {}
         started, interrupted = time.perf_counter(), False
-        with count_forwards(self.network) as cost:
+        with count_forwards(self.network) as cost, autocast(self.device, request.precision):
             try:
                 for ids, tokens in self._sample(request, setting, plan):
                     drawn.update(zip(ids.tolist(), tokens.tolist(), strict=True))
@@ -165,16 +170,14 @@ class Model:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Row numbers and tokens, a batch of one length at a time."""
         sampler = self.build_sampler(setting, request.level)
-        guidance = registry.build(
-            "guidance", "cfg", scale=setting.scale if request.targets else 1.0
-        )
+        guidance = registry.build("guidance", "cfg", scale=setting.scale if request.targets else 1.0)
         for first in range(0, request.n, GROUP):
             ids = torch.arange(first, min(first + GROUP, request.n))
             lengths, cond = plan.draw(ids, request.seed)
             for length in np.unique(lengths):
                 index = torch.from_numpy(np.flatnonzero(lengths == length))
                 size = request.batch_size or max(1, AUTO_TOKENS[self.device.type] // int(length))
-                for part in index.split(size):
+                for part in torch.split(index, size):
                     told = None if cond is None else cond[part].to(self.device)
                     rows = Rows(ids[part].to(self.device), int(length), told)
                     yield ids[part], sampler(self.network, rows, guidance, request.seed).cpu()
@@ -193,7 +196,7 @@ class Model:
         )
 
     def _properties(self, frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, Any]:
-        """Per asked property: what was asked, what the valid samples have, and what the training rows have."""
+        """By asked property: what was asked, what the valid samples have, what the training rows have."""
         thresholds = {c.name: c.threshold for c in self.card.conditions if c.kind == "class"}
         out: dict[str, Any] = {}
         for target in targets:
@@ -240,7 +243,7 @@ class Generation:
         return json.dumps(_plain(self.summary), allow_nan=False)
 
     def save(self, path: str | Path) -> None:
-        """Writes the samples in the format of the suffix and PATH.json with the summary, each whole or not at all."""
+        """Writes the samples in the format of the suffix, and the summary to PATH.json."""
         path = Path(path)
         self.modality.write(self.frame, path)
         _write(path.with_name(path.name + ".json"), self.to_json() + "\n")
@@ -290,9 +293,7 @@ def _table(source: Checkpoint) -> Table:
     return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
 
 
-def _achieved(
-    values: np.ndarray[Any, Any], target: Target, threshold: float | None
-) -> dict[str, Any]:
+def _achieved(values: np.ndarray[Any, Any], target: Target, threshold: float | None) -> dict[str, Any]:
     """Mean, spread and the error or share that fits the target, over the values (M,) of valid samples."""
     n = len(values)
     if n == 0:

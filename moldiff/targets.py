@@ -127,8 +127,9 @@ def _slot(name: str, kind: type[_C], conditions: Sequence[ConditionSpec]) -> _C:
     for condition in conditions:
         if condition.name == name and isinstance(condition, kind):
             return condition
-    other = "high or low" if kind is NumericCondition else "a number or a range a..b"
-    raise MoldiffError(f"target {name}: this model does not know it in that form, ask for {other}")
+    forms = {ClassCondition: "high or low", NumericCondition: "a number or a range a..b"}
+    listed = " or ".join(forms[type(c)] for c in conditions if c.name == name)
+    raise MoldiffError(f"target {name}: this model does not know it in that form, ask for {listed}")
 
 
 def _share(name: str, text: str, percent: float, top: bool, table: Table) -> Target:
@@ -136,12 +137,8 @@ def _share(name: str, text: str, percent: float, top: bool, table: Table) -> Tar
         raise MoldiffError(f"target {name}={text}: got {percent:g}%, must be above 0 and below 100")
     values = table.properties[name]
     if top:
-        return Target(
-            name, text, float(np.nanquantile(values, 1 - percent / 100)), float(np.nanmax(values))
-        )
-    return Target(
-        name, text, float(np.nanmin(values)), float(np.nanquantile(values, percent / 100))
-    )
+        return Target(name, text, float(np.nanquantile(values, 1 - percent / 100)), float(np.nanmax(values)))
+    return Target(name, text, float(np.nanmin(values)), float(np.nanquantile(values, percent / 100)))
 
 
 def _range(text: str, value: str) -> tuple[float, float]:
@@ -192,10 +189,13 @@ class TargetSampler:
             return self.table.lengths[chosen], None
         cond = np.full((len(chosen), len(self.conditions)), np.nan)
         for target in self.targets:
-            kind = NumericCondition if target.label is None else ClassCondition
-            column = self.conditions.index(_slot(target.name, kind, self.conditions))
-            cond[:, column] = self._values(target, chosen)
+            cond[:, self._column(target)] = self._values(target, chosen)
         return self.table.lengths[chosen], torch.from_numpy(cond).float()
+
+    def _column(self, target: Target) -> int:
+        if target.label is None:
+            return self.conditions.index(_slot(target.name, NumericCondition, self.conditions))
+        return self.conditions.index(_slot(target.name, ClassCondition, self.conditions))
 
     def _values(self, target: Target, chosen: NDArray[np.int64]) -> Floats:
         if target.label is not None:

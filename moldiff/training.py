@@ -24,6 +24,7 @@ from moldiff.errors import MoldiffError
 from moldiff.nn.ema import Ema
 from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
+from moldiff.nn.precision import computes_bfloat16
 from moldiff.nn.transformer import Transformer, TransformerConfig
 
 #: Seed of the held-out loss, the same in every run, so that curves compare.
@@ -161,7 +162,7 @@ def properties(data: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in ``folder`` that can be read; a run killed while writing leaves a bad last one."""
+    """The newest readable checkpoint in ``folder``; a run killed while writing leaves a torn last one."""
     found = sorted(folder.glob("step=*.ckpt"), key=lambda p: int(p.stem.partition("=")[2]))
     for path in reversed(found):
         try:
@@ -174,13 +175,9 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def precision(config: TrainConfig) -> Any:
     """Lightning's name for the configured precision; auto asks the device whether it computes in bfloat16."""
-    if config.precision == "fp32":
-        return "32-true"
-    if config.precision == "bf16":
-        return "bf16-mixed"
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    fast = torch.backends.mps.is_available() or torch.cpu._is_avx512_bf16_supported()
+    accelerated = torch.cuda.is_available() and config.device != "cpu"
+    device = torch.device("cuda" if accelerated else "cpu")
+    fast = config.precision == "bf16" or (config.precision == "auto" and computes_bfloat16(device))
     return "bf16-mixed" if fast else "32-true"
 
 
@@ -222,9 +219,7 @@ def read_tokens(config: TrainConfig) -> Any:
     """The token file of a run: the one given, or one prepared from the data and kept in the run's folder."""
     path, token_file = config.data.path, registry.resolve("data", "token-file")
     if path is None:
-        raise MoldiffError(
-            "data.path: got nothing, name a data file or a token file: data.path=FILE"
-        )
+        raise MoldiffError("data.path: got nothing, name a data file or a token file: data.path=FILE")
     if path.suffix == ".safetensors":
         return token_file.load(path)
     kept = config.out / "tokens.safetensors"
@@ -249,13 +244,9 @@ def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
     """
     checkpoint = latest_checkpoint(config.out / "checkpoints")
     if resume and checkpoint is None:
-        raise MoldiffError(
-            f"--resume: got {config.out}, which holds no checkpoint; leave it out to start"
-        )
+        raise MoldiffError(f"--resume: got {config.out}, which holds no checkpoint; leave it out to start")
     if not resume and checkpoint is not None:
-        raise MoldiffError(
-            f"out: got {config.out}, which holds a run; add --resume or choose another folder"
-        )
+        raise MoldiffError(f"out: got {config.out}, which holds a run; add --resume or choose another folder")
     data = read_tokens(config)
     conditions = fit_all(config.conditions, properties(data), ~data.heldout)
     tokenizer = registry.build("modality", data.info["modality"]).tokenizer(data.info["tokenizer"])

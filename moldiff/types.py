@@ -1,6 +1,6 @@
 """Protocols and shape letters that every floor shares.
 
-Shapes: B batch, L length, K data tokens, S states (K, or K + 1 with the mask, whose id is K), C condition slots.
+Shapes: B batch, L length, K data tokens, S states (K, or K + 1 with the mask, whose id is K), C conditions.
 Time runs from t = 1 (noise) to t = 0 (data); ``alpha_t`` is the chance that a token is still intact at t.
 """
 

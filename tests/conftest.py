@@ -15,9 +15,7 @@ def pytest_configure() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"moldiff", "moldiff.guidance"}:
             raise
-        raise pytest.UsageError(
-            "moldiff is not installed here; install first: pip install -e ."
-        ) from error
+        raise pytest.UsageError("moldiff is not installed here; install first: pip install -e .") from error
 
 
 @pytest.fixture(scope="session")

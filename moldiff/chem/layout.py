@@ -91,9 +91,7 @@ def _clutter(points: Points, ends: NDArray[np.int_]) -> float:
     return float(hidden + 3.0 * uneven + 40.0 * (clashes + crowded.sum()))
 
 
-def _atom_to_bond(
-    points: Points, start: Points, stop: Points, ends: NDArray[np.int_]
-) -> NDArray[np.float64]:
+def _atom_to_bond(points: Points, start: Points, stop: Points, ends: NDArray[np.int_]) -> NDArray[np.float64]:
     """The distance of each atom to each bond that is not its own, flat."""
     along = stop - start
     offset = points[:, None, :] - start[None, :, :]

@@ -102,9 +102,7 @@ def rdkit_version() -> str:
     return str(rdBase.rdkitVersion)
 
 
-def map_chunks(
-    function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], workers: int
-) -> list[R]:
+def map_chunks(function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], workers: int) -> list[R]:
     """`function` over consecutive chunks of the items, the results joined in order.
 
     More than one worker starts fresh processes (spawn), which costs seconds: a script that asks

@@ -105,7 +105,7 @@ def _value(one: Oracle, mol: Chem.Mol | None) -> float:
 def _sa(mol: Chem.Mol) -> float:
     """The synthetic accessibility score, 1 (easy) to 10 (hard)."""
     # Deferred: loading the table of fragments takes about half a second.
-    from rdkit.Contrib.SA_Score import sascorer  # type: ignore[import-untyped]
+    from rdkit.Contrib.SA_Score import sascorer
 
     value = sascorer.calculateScore(mol)
     return math.nan if value is None else float(value)
@@ -130,18 +130,12 @@ _ROWS = (
     Oracle("qed", QED.qed, True, "", "quantitative estimate of drug-likeness, 0 to 1"),
     Oracle("logp", _logp, True, "", "octanol-water partition, Wildman-Crippen log P"),
     Oracle("sa", _sa, False, "", "synthetic accessibility, 1 (easy) to 10 (hard)"),
-    Oracle(
-        "tpsa", rdMolDescriptors.CalcTPSA, False, "A^2", "topological polar surface area, N and O"
-    ),
+    Oracle("tpsa", rdMolDescriptors.CalcTPSA, False, "A^2", "topological polar surface area, N and O"),
     Oracle("mw", rdMolDescriptors._CalcMolWt, False, "g/mol", "average molecular weight"),
     Oracle("ring_count", _ring_count, True, "", "rings, symmetrised smallest set (GetSymmSSSR)"),
     Oracle("heavy_atoms", _heavy_atoms, True, "", "atoms other than hydrogen"),
-    Oracle(
-        "hbd", rdMolDescriptors.CalcNumHBD, False, "", "hydrogen-bond donors (RDKit CalcNumHBD)"
-    ),
-    Oracle(
-        "hba", rdMolDescriptors.CalcNumHBA, False, "", "hydrogen-bond acceptors (RDKit CalcNumHBA)"
-    ),
+    Oracle("hbd", rdMolDescriptors.CalcNumHBD, False, "", "hydrogen-bond donors (RDKit CalcNumHBD)"),
+    Oracle("hba", rdMolDescriptors.CalcNumHBA, False, "", "hydrogen-bond acceptors (RDKit CalcNumHBA)"),
 )
 
 ORACLES: dict[str, Oracle] = {row.name: row for row in _ROWS}

@@ -128,8 +128,7 @@ def _svg(mols: list[Chem.Mol], lines: list[Line], rows: int, columns: int) -> by
     canvas = rdMolDraw2D.MolDraw2DSVG(columns * WIDTH, rows * HEIGHT, WIDTH, HEIGHT)
     style = f"font-family='sans-serif' font-size='{_FONT}px' fill='{_GREY}' text-anchor='middle'"
     captions = "".join(
-        f"<text x='{x}' y='{y + _FONT // 3}' {style}>{escape(text)}</text>\n"
-        for x, y, text in lines
+        f"<text x='{x}' y='{y + _FONT // 3}' {style}>{escape(text)}</text>\n" for x, y, text in lines
     )
     head, end, tail = str(_draw(canvas, mols)).rpartition("</svg>")
     return f"{head}{captions}{end}{tail}".encode()

@@ -9,9 +9,7 @@ import typer
 
 from moldiff.cli import output
 
-data_app = typer.Typer(
-    help="Prepare data for training.", no_args_is_help=True, rich_markup_mode=None
-)
+data_app = typer.Typer(help="Prepare data for training.", no_args_is_help=True, rich_markup_mode=None)
 
 File = Annotated[Path, typer.Argument(help="The data: .smi, .txt or .csv, plain or gzipped.")]
 Out = Annotated[Path, typer.Option(help="The token file to write, .safetensors.")]
@@ -51,7 +49,5 @@ def prepare(
     tokens = kind.prepare(file, column=column, pad_to=pad_to, heldout=heldout, workers=workers)
     tokens.save(out)
     rejected = sum(tokens.info["rejected"].values())
-    print(
-        f"wrote {out}: {len(tokens)} items, {rejected} rejected, {tokens.info['duplicates']} repeats"
-    )
+    print(f"wrote {out}: {len(tokens)} items, {rejected} rejected, {tokens.info['duplicates']} repeats")
     return 0

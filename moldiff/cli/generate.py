@@ -24,12 +24,8 @@ Target = Annotated[
         help="NAME=VALUE, again for more: qed=0.6, logp=1..3, ring_count=high, qed=top5%.",
     ),
 ]
-Scale = Annotated[
-    float | None, typer.Option(help="Guidance scale: 1 conditional, above 1 sharpened.")
-]
-SamplerName = Annotated[
-    str | None, typer.Option("--sampler", help="mdlm, remdm-cap, first-hitting, ...")
-]
+Scale = Annotated[float | None, typer.Option(help="Guidance scale: 1 conditional, above 1 sharpened.")]
+SamplerName = Annotated[str | None, typer.Option("--sampler", help="mdlm, remdm-cap, first-hitting, ...")]
 Steps = Annotated[int | None, typer.Option(help="Reverse steps T.")]
 Eta = Annotated[float | None, typer.Option(help="Strength of remasking.")]
 Option = Annotated[
@@ -38,12 +34,11 @@ Option = Annotated[
 ]
 Temperature = Annotated[float | None, typer.Option(help="Above 0; below 1 sharpens.")]
 TopP = Annotated[float | None, typer.Option("--top-p", help="Nucleus mass, in (0, 1].")]
-LevelName = Annotated[
-    str | None, typer.Option("--level", help="Where guidance acts: x0 or posterior.")
-]
+LevelName = Annotated[str | None, typer.Option("--level", help="Where guidance acts: x0 or posterior.")]
 Seed = Annotated[int, typer.Option(help="Sample i depends on the seed and i alone.")]
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a batch, or auto.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Out = Annotated[Path | None, typer.Option(help="Table: .csv, or .smi for the valid ones.")]
 Grid = Annotated[Path | None, typer.Option(help="Picture of the best: .png or .svg.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
@@ -65,6 +60,7 @@ def generate(
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
     device: Device = "auto",
+    precision: Precision = "auto",
     out: Out = None,
     grid: Grid = None,
     json: Json = False,
@@ -89,6 +85,7 @@ def generate(
         temperature=temperature,
         top_p=top_p,
         level=_level(level),
+        precision=precision,
         options=_options(sampler_option or [], eta),
         seed=seed,
         batch_size=_rows(batch_size),
@@ -171,9 +168,7 @@ def _report(found: Generation, out: Path | None, grid: Path | None) -> None:
         print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
     if not facts["reference_matches_rdkit"]:
         ours, theirs = facts["versions"]["rdkit"], facts["reference_rdkit"]
-        print(
-            f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off"
-        )
+        print(f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off")
     if grid is not None and not found.best:
         print(f"no sane molecule, so {grid} was not drawn")
     for path in (out, grid if found.best else None):

@@ -45,9 +45,7 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         ),
     ]
     output.table(facts, (card.name, ""))
-    output.table(
-        [_condition(c) for c in card.conditions], ("target", "form", "known from training")
-    )
+    output.table([_condition(c) for c in card.conditions], ("target", "form", "known from training"))
     if card.metrics:
         rows = [
             (
@@ -70,5 +68,7 @@ def _condition(condition: object) -> tuple[str, str, str]:
         known = f"high is above {condition.threshold:.4g}, {100 * (condition.base_rate or 0):.1f} % of rows"
         return condition.name, "high, low", known
     assert isinstance(condition, NumericCondition)
-    known = f"{condition.minimum:.4g}..{condition.maximum:.4g}, mean {condition.mean:.4g}, sd {condition.std:.4g}"
+    known = (
+        f"{condition.minimum:.4g}..{condition.maximum:.4g}, mean {condition.mean:.4g}, sd {condition.std:.4g}"
+    )
     return condition.name, "number, a..b, top5%", known

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-Config = Annotated[
-    str, typer.Argument(help="A shipped configuration's name, or a path to a .yaml.")
-]
+Config = Annotated[str, typer.Argument(help="A shipped configuration's name, or a path to a .yaml.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="data.path=FILE out=DIR max_steps=N seed=N ..."),
@@ -32,8 +30,7 @@ def train(config: Config, overrides: Overrides = None, resume: Resume = False) -
     nll = facts["heldout_nats_per_token"]
     print(
         f"wrote {settings.out}: {published.card.parameters:,} parameters, {facts['steps']} steps, "
-        f"{facts['tokens']:,} tokens"
-        + ("" if nll is None else f", held-out bound {nll:.4f} nats a token")
+        f"{facts['tokens']:,} tokens" + ("" if nll is None else f", held-out bound {nll:.4f} nats a token")
     )
     print(f"next: moldiff generate {settings.out} -n 100")
     return 0

@@ -111,9 +111,7 @@ def remdm_loop_cap(
     return Sampler(process, steps, loop, level, readout)
 
 
-def forward_backward(
-    process: Process, steps: int, level: Level | None, readout: Readout
-) -> Sampler:
+def forward_backward(process: Process, steps: int, level: Level | None, readout: Readout) -> Sampler:
     """The forward-backward corrector: as much is given back as the step reveals."""
     return Sampler(process, steps, ForwardBackward(), level, readout)
 
@@ -131,8 +129,6 @@ def dfm(
     return Sampler(process, steps, DFM(eta, adaptive), level, readout)
 
 
-def first_hitting(
-    process: Process, steps: int, level: Level | None, readout: Readout
-) -> FirstHittingSampler:
+def first_hitting(process: Process, steps: int, level: Level | None, readout: Readout) -> FirstHittingSampler:
     """One token at a time at its exact time; ``steps`` does not matter, a token costs a forward."""
     return FirstHittingSampler(process, readout)

@@ -170,9 +170,7 @@ class Uniform(Process):
         return False
 
     def noise(self, like: Tensor) -> Tensor:
-        return torch.full(
-            (self.num_tokens,), 1 / self.num_tokens, dtype=like.dtype, device=like.device
-        )
+        return torch.full((self.num_tokens,), 1 / self.num_tokens, dtype=like.dtype, device=like.device)
 
     def is_noise(self, x_t: Tensor) -> Tensor:
         return torch.zeros_like(x_t, dtype=torch.bool)
@@ -206,9 +204,7 @@ class Uniform(Process):
         log_bar_x = log_bar.gather(-1, x_0[..., None]).squeeze(-1)
         hit = x_t == x_0
         bar_z = torch.where(hit, high, low)
-        entropy = torch.where(
-            hit, (k - 1) * low * low.log(), (k - 2) * low * low.log() + high * high.log()
-        )
+        entropy = torch.where(hit, (k - 1) * low * low.log(), (k - 2) * low * low.log() + high * high.log())
         cross = low * (log_bar.sum(-1) - log_bar_z) + torch.where(hit, 0.0, k * alpha * log_bar_x)
         divergence = (entropy - cross + (k - bar_z) * (log_bar_z - bar_z.log())) / bar_z
         return c * (k * (-log_bar_z).exp() - k / bar_z + divergence)

@@ -8,13 +8,16 @@ u = (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t)   (Wang et al., 2025, arXiv:
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Self, final
+from typing import Literal, Self, final, get_args
 
 import torch
 from torch import Tensor
 
 from moldiff.diffusion.schedule import LogLinear, NoiseSchedule
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, unknown
+
+#: How confidence shares sigma: to a total of one sigma a row, or of one sigma a visible token.
+Normalize = Literal["sum", "mean"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class Rates:
 
 @dataclass(frozen=True)
 class View:
-    """What a schedule may look at: (B, L) masked and visible flags, frozen positions in neither,
-    and the probability that each visible token had when it was last drawn."""
+    """What a schedule may look at, all (B, L).
+
+    Flags of masked and of visible positions, the frozen ones in neither, and the probability that each
+    visible token had when it was last drawn.
+    """
 
     masked: Tensor
     visible: Tensor
@@ -134,7 +140,7 @@ class Rescale(_OnEvenTimes):
 @final
 @dataclass(frozen=True)
 class ForwardBackward(_OnEvenTimes):
-    """sigma = (alpha_s - alpha_t) / alpha_t: one forward step back for each step ahead (Campbell et al., 2022).
+    """sigma = (alpha_s - alpha_t) / alpha_t: a step back for each step ahead (Campbell et al., 2022).
 
     Clamped to the largest legal sigma, which the published form exceeds in the last step.
     """
@@ -146,7 +152,9 @@ class ForwardBackward(_OnEvenTimes):
 @final
 @dataclass(frozen=True)
 class DFM(Uniformly):
-    """sigma = beta_t (alpha_s - alpha_t) / alpha_t, beta_t = scale (t (1 - t))**0.25 (Gat et al., 2024), clamped.
+    """sigma = beta_t (alpha_s - alpha_t) / alpha_t, clamped; beta_t = scale (t (1 - t))**0.25.
+
+    The corrector of discrete flow matching (Gat et al., 2024, arXiv:2407.15595).
 
     Args:
         scale: the papers use 10.
@@ -194,7 +202,7 @@ def _relative_step(step: Step, strength: float) -> float:
 class Confidence(Remasking):
     """Shares the sigma of another schedule among visible tokens by their confidence when drawn (ReMDM-conf).
 
-    sigma_l = sigma * softmax_l(-psi_l / temperature), psi the probability of the token when it was last drawn.
+    sigma_l = sigma * softmax_l(-psi_l / temperature), psi the token's probability when it was last drawn.
 
     Args:
         inner: the schedule that says how much is remasked.
@@ -206,11 +214,13 @@ class Confidence(Remasking):
     """
 
     inner: Uniformly
-    normalize: Literal["sum", "mean"] = "sum"
+    normalize: Normalize = "sum"
     temperature: float = 1.0
     balanced: bool = False
 
     def __post_init__(self) -> None:
+        if self.normalize not in get_args(Normalize):
+            raise unknown("normalize of confidence", self.normalize, get_args(Normalize))
         if not self.temperature > 0:
             raise MoldiffError(f"confidence temperature: got {self.temperature}, must be above 0")
 
@@ -284,22 +294,20 @@ class Loop(Remasking):
         alpha_on: float = 0.9,
         schedule: NoiseSchedule | None = None,
     ) -> Self:
-        """The loop that starts and stops at shares ``on`` > ``off`` of the remaining steps, holding alpha_on."""
+        """The loop that holds alpha_on while the share of steps to go is between ``on`` and ``off``."""
         alpha = torch.tensor(alpha_on, dtype=torch.float64)
         return cls(inner, float((schedule or LogLinear()).inverse(alpha)), 1 - on, off)
 
     @classmethod
     def model_time(cls, inner: Remasking, on: float = 0.25, off: float = 0.125) -> Self:
-        """The loop held at model time ``on``, reached after half of the steps, with a last phase of share ``off``."""
+        """The loop held at model time ``on``, reached after half of the steps; ``off`` is the last share."""
         return cls(inner, on, 0.5, off)
 
     def phases(self, steps: int) -> tuple[int, int, int]:
         """Steps in the three phases; at least one in the first and the last."""
         start, stop = round(self.first * steps), round((1 - self.last) * steps)
         if not 1 <= start <= stop < steps:
-            raise MoldiffError(
-                f"steps of a loop: got {steps}, too few for its phases; ask for more"
-            )
+            raise MoldiffError(f"steps of a loop: got {steps}, too few for its phases; ask for more")
         return start, stop - start, steps - stop
 
     def times(self, steps: int) -> list[float]:

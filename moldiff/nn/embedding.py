@@ -43,8 +43,9 @@ class ConditionEmbedding(nn.Module):
             nn.Embedding(slot.classes, width) if slot.classes else nn.Linear(features, width)
             for slot in slots
         )
-        for layer in self.values:
-            nn.init.normal_(layer.weight, std=0.02)  # the size of a token's embedding
+        for name, parameter in self.values.named_parameters():
+            if name.endswith("weight"):
+                nn.init.normal_(parameter, std=0.02)  # the size of a token's embedding
 
     def forward(self, cond: Tensor) -> Tensor:
         """Embedding (B, D) of conditions cond (B, C)."""

@@ -36,7 +36,7 @@ class MuonAdamW(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for part in self.parts:
-            part.step()
+            part.step()  # type: ignore[no-untyped-call]
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,6 +54,4 @@ def matrices_and_others(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]
     """The weight matrices inside ``network.blocks``, and every other parameter."""
     inside = {id(p) for p in cast(nn.Module, network.blocks).parameters() if p.ndim == 2}
     parameters = list(network.parameters())
-    return [p for p in parameters if id(p) in inside], [
-        p for p in parameters if id(p) not in inside
-    ]
+    return [p for p in parameters if id(p) in inside], [p for p in parameters if id(p) not in inside]

@@ -10,7 +10,6 @@ from torch.nn import functional
 from moldiff.errors import MoldiffError
 from moldiff.nn.embedding import ConditionEmbedding, ConditionSlot, TimeEmbedding
 
-
 #: Rows up to this length count as short in ``attend``.
 SHORT = 128
 
@@ -55,9 +54,7 @@ class TransformerConfig:
         if min(sizes) < 1:
             raise MoldiffError(f"sizes of a transformer: got {sizes}, all must be at least 1")
         if self.width % (2 * self.heads):
-            raise MoldiffError(
-                f"width: got {self.width}, must be a multiple of 2 x heads = {2 * self.heads}"
-            )
+            raise MoldiffError(f"width: got {self.width}, must be a multiple of 2 x heads = {2 * self.heads}")
         if not 0 <= self.dropout < 1:
             raise MoldiffError(f"dropout: got {self.dropout}, must be in [0, 1)")
 
@@ -86,7 +83,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     if q.device.type != "cpu" or q.dtype != torch.bfloat16 or length > SHORT or causal:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return scores.softmax(-1) @ v
+    mixed: Tensor = scores.softmax(-1) @ v
+    return mixed
 
 
 @final
@@ -116,9 +114,9 @@ class Block(nn.Module):
             return x + self._perceive(self.norm_2(x))
         parts = self.modulation(functional.silu(signal))[:, None].chunk(6, dim=-1)
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = parts
-        attended = self._attend(self.norm_1(x) * (1 + scale_1) + shift_1, rotation)
-        x = x + (1 + gate_1) * attended
-        return x + (1 + gate_2) * self._perceive(self.norm_2(x) * (1 + scale_2) + shift_2)
+        x = x + (1 + gate_1) * self._attend(self.norm_1(x) * (1 + scale_1) + shift_1, rotation)
+        y: Tensor = x + (1 + gate_2) * self._perceive(self.norm_2(x) * (1 + scale_2) + shift_2)
+        return y
 
     def _attend(self, x: Tensor, rotation: Tensor) -> Tensor:
         batch, length, width = x.shape
@@ -141,8 +139,8 @@ class Transformer(nn.Module):
     """A denoiser over rows of one length.
 
     Positions enter by rotation in the attention (relative) and by two learned tables, distance from the start
-    and from the end: without them a row of masks alone would look the same at every position and every length.
-    Nothing is padded, so there is no attention mask. Log-probabilities are float32 whatever the network runs in.
+    and from the end: without them a row of masks would look the same at every position and every length.
+    Nothing is padded, so there is no attention mask. The answer is float32 whatever the network runs in.
     """
 
     edges: nn.Parameter
@@ -176,7 +174,8 @@ class Transformer(nn.Module):
         rotation = self.rotation[:, :length].to(h.dtype)
         for block in self.blocks:
             h = block(h, rotation, signal)
-        return self.head(self.norm(h)).float().log_softmax(-1)
+        logits: Tensor = self.head(self.norm(h))
+        return logits.float().log_softmax(-1)
 
     def _edges(self, length: int) -> Tensor:
         if length > self.config.max_length:

@@ -80,9 +80,7 @@ def test_no_strings_give_nan_rates() -> None:
 
 def test_without_a_reference_nothing_is_said_about_novelty() -> None:
     with_one, without = summary(["C"]), summary(["C"], None)
-    assert {key for key in with_one if "nov" in key or "reference" in key} == set(with_one) - set(
-        without
-    )
+    assert {key for key in with_one if "nov" in key or "reference" in key} == set(with_one) - set(without)
     assert without["unique"] == 1
 
 
@@ -157,9 +155,7 @@ def test_another_rdkit_is_reported() -> None:
         (np.array([1]), np.array([1]), "int64 hashes"),
     ],
 )
-def test_a_malformed_reference_is_refused(
-    hashes: np.ndarray, in_train: np.ndarray, message: str
-) -> None:
+def test_a_malformed_reference_is_refused(hashes: np.ndarray, in_train: np.ndarray, message: str) -> None:
     with pytest.raises(MoldiffError, match=message):
         Reference(hashes, in_train, "2026.09.1")
 

@@ -73,9 +73,7 @@ def test_a_picture_can_be_drawn_again(tmp_path: Path) -> None:
     assert (tmp_path / "one.svg").read_text() == (tmp_path / "two.svg").read_text()
 
 
-@pytest.mark.parametrize(
-    "smiles", ["C", "CC", "C#N", "F/C=C/F", "C[C@H](N)C(=O)O", *CAGES, STRAINED]
-)
+@pytest.mark.parametrize("smiles", ["C", "CC", "C#N", "F/C=C/F", "C[C@H](N)C(=O)O", *CAGES, STRAINED])
 def test_no_two_atoms_share_a_place(smiles: str) -> None:
     mol = parse(smiles)
     assert mol is not None

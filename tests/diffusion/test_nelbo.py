@@ -98,7 +98,7 @@ def test_masked_bound_of_a_row_is_the_mean_over_orders_of_its_chain_rule(integra
     log_x0 = table[x_t[:, 0], x_t[:, 1], x_t[:, 2]]
 
     def integrand(t: float) -> float:
-        masks = (x_t == 3).sum(-1)
+        masks = (x_t == 3).sum(-1).double()
         weight = t**masks * (1 - t) ** (3 - masks)
         value = process.nelbo(log_x0, x_0.expand_as(x_t), x_t, at(t, len(x_t)))
         return float((weight * value.sum(-1)).sum())
@@ -131,9 +131,7 @@ def test_masked_bound_ignores_what_is_predicted_for_visible_tokens() -> None:
 
 
 @pytest.mark.parametrize("name", ["pair", "triple"])
-def test_uniform_bound_is_met_by_the_leave_one_out_law_alone(
-    name: str, integral: Any, request: Any
-) -> None:
+def test_uniform_bound_is_met_by_the_leave_one_out_law_alone(name: str, integral: Any, request: Any) -> None:
     toy = request.getfixturevalue(name)
     process = toy.uniform()
 
