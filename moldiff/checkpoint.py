@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -126,7 +127,8 @@ def find(model: str) -> Path:
     names = bundled()
     if model in names:
         return names[model]
-    if Path(model).is_dir():
+    # os.path's test, unlike pathlib's, is also false for what cannot be a path.
+    if os.path.isdir(model):
         return Path(model)
     raise unknown("model", model, [*names, "a folder with " + CARD])
 

@@ -80,7 +80,7 @@ class Setting(_Section):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     scale: float = Field(default=1.0, ge=0)
-    options: dict[str, float] = Field(default_factory=dict)
+    options: dict[str, float | str] = Field(default_factory=dict)
 
 
 class TrainConfig(_Section):
@@ -93,7 +93,7 @@ class TrainConfig(_Section):
     name: str = "model"
     description: str = ""
     out: Path = Path("runs/model")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     max_steps: int = Field(default=1000, ge=1)
     batch_tokens: int = Field(default=4096, ge=1)
     t_min: float = Field(default=0.0, ge=0, lt=1)
@@ -155,7 +155,7 @@ def _read(source: str) -> dict[str, Any]:
         raise unknown("configuration", source, [*shipped(), "a path that ends in .yaml"])
     try:
         settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = str(error).replace("\n", " ")
         raise MoldiffError(f"configuration {source}: not YAML ({line})") from None
     if not isinstance(settings, dict):
@@ -174,5 +174,5 @@ def _apply(settings: dict[str, Any], override: str) -> None:
             raise MoldiffError(f"override: got {override!r}, but {section} has no keys below it")
     try:
         settings[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         settings[last] = value

@@ -69,12 +69,12 @@ def resolve(table: str, name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def build(table: str, name: str, **options: Any) -> Any:
-    """What a row builds with ``options``; MoldiffError where it does not take them."""
+def build(table: str, name: str, /, *fixed: Any, **options: Any) -> Any:
+    """What a row builds with ``fixed`` arguments and ``options``; MoldiffError where it does not take the options."""
     factory = resolve(table, name)
-    takes = list(inspect.signature(factory).parameters)
+    takes = list(inspect.signature(factory).parameters)[len(fixed) :]
     for option in options:
         if option not in takes:
             listed = ", ".join(takes) or "none"
             raise MoldiffError(f"{table} {name}: got option {option!r}, it takes {listed}")
-    return factory(**options)
+    return factory(*fixed, **options)

@@ -54,7 +54,8 @@ class ConditionEmbedding(nn.Module):
             value = cond[:, i]
             known = ~value.isnan()
             safe = value.masked_fill(~known, 0.0)
-            vector = embed(safe.long() if slot.classes else fourier(safe, self.frequencies))
+            features = fourier(safe, self.frequencies).to(self.null.dtype)
+            vector = embed(safe.long() if slot.classes else features)
             total = total + torch.where(known[:, None], vector, self.null[i])
         return total
 
@@ -73,5 +74,6 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         """Embedding (B, D) of times t (B,)."""
-        out: Tensor = self.net(fourier(t, self.frequencies))
+        features = fourier(t, self.frequencies).to(next(self.net.parameters()).dtype)
+        out: Tensor = self.net(features)
         return out

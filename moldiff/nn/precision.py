@@ -8,7 +8,7 @@ import torch
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether ``device`` multiplies matrices in bfloat16 itself, instead of emulating it slowly."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

@@ -1,5 +1,6 @@
 """The law of what samplers return: exact chains over every state, and draws held against them."""
 
+import itertools
 import math
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_exact_law_has_the_known_distances_to_the_data(remasking: Remasking, sti
 
 def test_error_of_the_plain_sampler_is_of_first_order(sticky: Any) -> None:
     distances = [float(GOLDEN[Ancestral()][k]) for k in range(4)]
-    for coarse, fine in zip(distances, distances[1:], strict=False):
+    for coarse, fine in itertools.pairwise(distances):
         assert coarse / fine == pytest.approx(2, rel=0.03)
 
 
@@ -204,7 +205,7 @@ def test_first_hitting_times_are_those_of_the_forward_process(sticky: Any) -> No
         a, b = 6 - k, k + 1
         sd = math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)) / n)
         assert abs(float(t.double().mean()) - a / (a + b)) < 4 * sd
-    assert all((a > b).all() for a, b in zip(seen, seen[1:], strict=False))
+    assert all((a > b).all() for a, b in itertools.pairwise(seen))
 
 
 def test_given_tokens_condition_the_law(triple: Any) -> None:

@@ -1,0 +1,73 @@
+"""What a configuration names, built: process, network, sampler, device; without the training framework."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from moldiff import registry
+from moldiff.conditions import ConditionSpec
+from moldiff.config import Setting, TrainConfig
+from moldiff.diffusion.process import Level, Process
+from moldiff.diffusion.sampler import Readout
+from moldiff.errors import MoldiffError
+from moldiff.nn.embedding import ConditionSlot
+from moldiff.nn.transformer import Transformer, TransformerConfig
+
+
+def build_process(config: TrainConfig, num_tokens: int) -> Process:
+    """The forward process that a configuration names."""
+    schedule = registry.build("schedule", config.process.schedule)
+    process: Process = registry.build(
+        "process", config.process.name, num_tokens=num_tokens, schedule=schedule
+    )
+    return process
+
+
+def network_config(
+    config: TrainConfig, process: Process, max_length: int, conditions: Sequence[ConditionSpec]
+) -> TransformerConfig:
+    """The size of the network that a configuration asks for."""
+    slots = tuple(ConditionSlot(c.classes) for c in conditions)
+    size = config.network.model_dump()
+    return TransformerConfig(process.num_tokens, process.num_states, max_length, slots=slots, **size)
+
+
+def build_network(
+    config: TrainConfig, process: Process, max_length: int, conditions: Sequence[ConditionSpec]
+) -> Transformer:
+    """A fresh network of the configured size, its weights a function of the seed."""
+    size = network_config(config, process, max_length, conditions)
+    # The caller's own random numbers go on as if nothing had been drawn here.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Transformer(size)
+
+
+def build_sampler(process: Process, setting: Setting, level: Level | None = None) -> Any:
+    """The sampler of a setting; MoldiffError where it does not take the setting's options."""
+    name, options = setting.sampler, setting.options
+    takes = inspect.signature(registry.resolve("sampler", name)).parameters
+    for key, value in options.items():
+        if key in takes and isinstance(value, str) != isinstance(takes[key].default, str):
+            kind = "a number" if isinstance(value, str) else "a name"
+            raise MoldiffError(f"sampler {name}: got {key} = {value!r}, needs {kind}")
+    readout = Readout(setting.temperature, setting.top_p)
+    return registry.build("sampler", name, process, setting.steps, level, readout, **options)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes a GPU where there is one."""
+    present = ["cpu"]
+    present += ["cuda"] if torch.cuda.is_available() else []
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device(present[-1])
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in present or (number and not (number.isdecimal() and int(number) < count)):
+        raise MoldiffError(f"device: got {name!r}, this machine has {', '.join(present)}")
+    return torch.device(name)
