@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from moldiff.diffusion.objective import Batch
 from moldiff.errors import MoldiffError
@@ -79,7 +78,7 @@ class Rank:
 
 
 @final
-class StepBatches(IterableDataset[Batch]):
+class StepBatches:
     """The batches of steps ``start``, ``start`` + 1, ... up to ``stop``."""
 
     def __init__(
@@ -129,20 +128,19 @@ class TokenDataModule(lightning.LightningDataModule):
         """Steps that visit every training row once."""
         return StepPlan(self.rows["train"][1], self.batch_tokens, self.seed).steps_per_epoch
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> StepBatches:
         """Batches from the trainer's present step on."""
         trainer = self.trainer
         start = trainer.global_step if trainer else 0
         rank = Rank(trainer.global_rank, trainer.world_size) if trainer else Rank()
-        batches = self._batches("train", (start, self.max_steps), rank)
-        return DataLoader(batches, batch_size=None, num_workers=0)
+        return self._batches("train", (start, self.max_steps), rank)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> StepBatches | list[Batch]:
         """One pass over the held-out rows; none where nothing is held out."""
         if len(self.rows["heldout"][1]) == 0:
-            return DataLoader(TensorDataset(torch.empty(0)), batch_size=None)
+            return []
         steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
-        return DataLoader(self._batches("heldout", (0, steps), Rank()), batch_size=None, num_workers=0)
+        return self._batches("heldout", (0, steps), Rank())
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """The batch with its tensors on ``device``."""

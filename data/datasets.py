@@ -81,7 +81,7 @@ class TokenFile:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, TypeError) as error:
             raise MoldiffError(f"token file {path}: cannot be read ({error})") from error
         if metadata.get("format") != str(FORMAT):
             got = metadata.get("format")
@@ -93,10 +93,20 @@ class TokenFile:
                 arrays["heldout"].astype(bool),
                 arrays["identities"],
                 {n.removeprefix("property."): a for n, a in arrays.items() if "." in n},
-                json.loads(metadata["info"]),
+                _info(metadata["info"]),
             )
-        except (KeyError, json.JSONDecodeError) as error:
+        except (KeyError, ValueError) as error:
             raise MoldiffError(f"token file {path}: damaged, {error} is missing or bad") from error
+
+
+def _info(text: str) -> dict[str, Any]:
+    """The facts that a file holds as JSON; ValueError or KeyError where they are not there."""
+    info = json.loads(text)
+    if not isinstance(info, dict):
+        raise ValueError("info")
+    for key in ("modality", "tokenizer"):
+        info[key]
+    return info
 
 
 def hold_out(n: int, share: float, seed: int) -> NDArray[np.bool_]:

@@ -39,6 +39,8 @@ class Molecules:
         ``heldout`` is the share of rows kept from training, drawn with ``seed``.
         """
         found = read_smiles(path, column=column, workers=workers)
+        if not found.smiles:
+            raise MoldiffError(f"no molecules in {path}: all {len(found.rejected)} rows are rejected")
         tokenizer = SmilesTokenizer.learn(found.smiles, pad_to)
         items = [tokenizer.encode(smiles) for smiles in found.smiles]
         values = oracles.score(found.smiles, self.properties, workers)

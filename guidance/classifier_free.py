@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from moldiff.diffusion.categorical import normalise
-from moldiff.diffusion.sampler import given, null
+from moldiff.diffusion.walk import given, null
 from moldiff.errors import MoldiffError
 from moldiff.types import LogProbs
 

@@ -1,5 +1,6 @@
 """Which conditions a network is told in training, so that it also learns to do without each of them."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -20,14 +21,25 @@ class ConditionDropout(Protocol):
 @final
 @dataclass(frozen=True)
 class KeepCount:
-    """Keeps a number of slots drawn uniformly from 0..C, then which ones at random.
+    """Keeps a number of slots drawn from 0..C, then which ones at random.
 
-    So a share 1 / (C + 1) of the rows is unconditional, and as many know each number of properties.
+    With n = floor((C + 1) u**skew) kept for a uniform u, the share of unconditional rows is
+    (C + 1)**(-1 / skew): at skew 1 every number of slots is as likely; above 1 more rows are told little.
+
+    Args:
+        skew: at least 1.
     """
+
+    skew: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a skew below 1."""
+        if not 1 <= self.skew < math.inf:
+            raise MoldiffError(f"skew of condition dropout: got {self.skew}, must be 1 or more")
 
     def __call__(self, cond: Tensor, uniform: Tensor) -> Tensor:
         slots = cond.shape[1]
-        kept = (uniform[:, :1] * (slots + 1)).long()
+        kept = (uniform[:, :1] ** self.skew * (slots + 1)).long()
         place = uniform[:, 1:].argsort(-1).argsort(-1)
         return cond.masked_fill(place >= kept, torch.nan)
 

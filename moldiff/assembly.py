@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from moldiff import registry
 from moldiff.conditions import ConditionSpec
 from moldiff.config import Setting, TrainConfig
 from moldiff.diffusion.process import Level, Process
-from moldiff.diffusion.sampler import Readout
+from moldiff.diffusion.walk import Readout
 from moldiff.errors import MoldiffError
 from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.transformer import Transformer, TransformerConfig
@@ -45,6 +46,23 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Transformer(size)
+
+
+def misfit(size: TransformerConfig, weights: Mapping[str, Tensor]) -> str | None:
+    """Why weights are not those of a network of this size, None where they are; nothing large is built."""
+    if size.depth > len(weights):
+        return f"{size.depth} blocks, but {len(weights)} arrays"
+    with torch.device("meta"):
+        expected = {name: value.shape for name, value in Transformer(size).state_dict().items()}
+    for name in sorted(expected.keys() | weights.keys()):
+        found = weights[name].shape if name in weights else None
+        if found != expected.get(name):
+            return f"{name} is {_shape(found)}, expected {_shape(expected.get(name))}"
+    return None
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else " x ".join(map(str, shape))
 
 
 def build_sampler(process: Process, setting: Setting, level: Level | None = None) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_arrays
 from safetensors.torch import save as save_arrays
@@ -61,6 +61,16 @@ class Card(_Section):
     versions: dict[str, str]
     default: Setting
     metrics: tuple[Metric, ...] = ()
+
+    @model_validator(mode="after")
+    def _conditions_can_be_asked_for(self) -> Self:
+        for condition in self.conditions:
+            unknown_facts = [key for key, value in condition if value is None]
+            if unknown_facts:
+                raise ValueError(f"condition {condition.name} lacks {', '.join(unknown_facts)}")
+            if condition.name not in self.table:
+                raise ValueError(f"the table lacks condition {condition.name}")
+        return self
 
 
 @final

@@ -55,7 +55,7 @@ class NumericCondition(_Frozen):
     kind: Literal["numeric"] = "numeric"
     name: str
     mean: float | None = None
-    std: float | None = None
+    std: float | None = Field(default=None, gt=0)
     minimum: float | None = None
     maximum: float | None = None
 

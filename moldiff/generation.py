@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -12,19 +12,19 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from moldiff import checkpoint, registry
+from moldiff.assembly import build_network, build_process, build_sampler, misfit, network_config, pick_device
 from moldiff.checkpoint import Card, Checkpoint
-from moldiff.config import Setting
+from moldiff.config import Setting, explain
 from moldiff.diffusion.process import Level, Process
-from moldiff.diffusion.sampler import Readout
 from moldiff.errors import MoldiffError, unknown
 from moldiff.nn.cost import Cost, count_forwards
 from moldiff.nn.precision import autocast
 from moldiff.nn.transformer import Transformer
 from moldiff.targets import Table, Target, TargetSampler, misses, parse
-from moldiff.training import build_network, build_process
 from moldiff.types import Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
@@ -60,11 +60,18 @@ class Request:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse counts below 1."""
-        if self.n < 1:
-            raise MoldiffError(f"n: got {self.n}, must be at least 1")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise MoldiffError(f"batch size: got {self.batch_size}, must be at least 1")
+        """Refuse counts below 1, and what is no count."""
+        counts: dict[str, Any] = {
+            "n": self.n,
+            "batch size": 1 if self.batch_size is None else self.batch_size,
+        }
+        for name, count in counts.items():
+            if not isinstance(count, int) or count < 1:
+                raise MoldiffError(f"{name}: got {count!r}, must be a whole number of at least 1")
+        if not isinstance(self.seed, int):
+            raise MoldiffError(f"seed: got {self.seed!r}, must be a whole number")
+        if self.scale is not None and not self.targets:
+            raise MoldiffError(f"scale: got {self.scale} but no target; name one, for example qed=0.6")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
 
@@ -78,9 +85,14 @@ class Request:
             for name in ("sampler", "steps", "temperature", "top_p", "scale")
             if getattr(self, name) is not None
         }
+        if not self.targets:
+            asked["scale"] = 1.0  # nothing is asked, so there is nothing to sharpen
         inherit = self.sampler in (None, default.sampler)
         options = {**default.options, **self.options} if inherit else self.options
-        return default.model_copy(update={**asked, "options": options})
+        try:
+            return Setting.model_validate({**default.model_dump(), **asked, "options": options})
+        except ValidationError as error:
+            raise MoldiffError(explain(error)) from None
 
 
 @final
@@ -99,22 +111,25 @@ class Model:
         self.reference: Any = self.modality.reference(source.part("reference"), self.card.versions)
 
     def _network(self, source: Checkpoint) -> Transformer:
-        card = source.card
+        card, weights = source.card, source.part("network")
+        size = network_config(card.config, self.process, card.max_length, card.conditions)
+        fault = misfit(size, weights)
+        if fault is not None:
+            raise MoldiffError(f"model {card.name}: its weights do not fit its card ({fault})")
         network = build_network(card.config, self.process, card.max_length, card.conditions)
-        try:
-            network.load_state_dict(source.part("network"))
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MoldiffError(f"model {card.name}: its weights do not fit its card ({reason})") from None
+        network.load_state_dict(weights)
         return network
 
     def generate(self, n: int, *, progress: Progress | None = None, **asked: Any) -> Generation:
         """n samples with their properties; the keywords are those of ``Request``.
 
-        ``targets`` may be a sequence of ``name=value`` or a mapping name -> value.
+        ``targets`` may be one ``name=value``, a sequence of them, or a mapping name -> value, where a pair of
+        values is a range.
         """
         targets = asked.pop("targets", ())
-        if isinstance(targets, dict):
+        if isinstance(targets, str):
+            targets = (targets,)
+        if isinstance(targets, Mapping):
             targets = tuple(f"{name}={_spell(value)}" for name, value in targets.items())
         try:
             request = Request(n, tuple(targets), **asked)
@@ -169,8 +184,8 @@ class Model:
         self, request: Request, setting: Setting, plan: TargetSampler
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Row numbers and tokens, a batch of one length at a time."""
-        sampler = self.build_sampler(setting, request.level)
-        guidance = registry.build("guidance", "cfg", scale=setting.scale if request.targets else 1.0)
+        sampler = build_sampler(self.process, setting, request.level)
+        guidance = registry.build("guidance", "cfg", scale=setting.scale)
         for first in range(0, request.n, GROUP):
             ids = torch.arange(first, min(first + GROUP, request.n))
             lengths, cond = plan.draw(ids, request.seed)
@@ -181,19 +196,6 @@ class Model:
                     told = None if cond is None else cond[part].to(self.device)
                     rows = Rows(ids[part].to(self.device), int(length), told)
                     yield ids[part], sampler(self.network, rows, guidance, request.seed).cpu()
-
-    def build_sampler(self, setting: Setting, level: Level | None = None) -> Any:
-        """The sampler of a setting."""
-        readout = Readout(setting.temperature, setting.top_p)
-        return registry.build(
-            "sampler",
-            setting.sampler,
-            process=self.process,
-            steps=setting.steps,
-            level=level,
-            readout=readout,
-            **setting.options,
-        )
 
     def _properties(self, frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, Any]:
         """By asked property: what was asked, what the valid samples have, what the training rows have."""
@@ -268,20 +270,6 @@ def load(model: str = "qm9", device: str = "auto") -> Model:
         MoldiffError: no such model, a damaged or newer one, or a device that is not there.
     """
     return Model(Checkpoint.load(checkpoint.find(model)), device)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` takes a GPU where there is one."""
-    present = ["cpu"]
-    present += ["cuda"] if torch.cuda.is_available() else []
-    present += ["mps"] if torch.backends.mps.is_available() else []
-    if name == "auto":
-        return torch.device(present[-1])
-    kind, _, number = name.partition(":")
-    count = torch.cuda.device_count() if kind == "cuda" else 1
-    if kind not in present or (number and not (number.isdecimal() and int(number) < count)):
-        raise MoldiffError(f"device: got {name!r}, this machine has {', '.join(present)}")
-    return torch.device(name)
 
 
 def _table(source: Checkpoint) -> Table:

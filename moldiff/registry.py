@@ -70,7 +70,7 @@ def resolve(table: str, name: str) -> Any:
 
 
 def build(table: str, name: str, /, *fixed: Any, **options: Any) -> Any:
-    """What a row builds with ``fixed`` arguments and ``options``; MoldiffError where it does not take the options."""
+    """What a row builds with ``fixed`` and ``options``; MoldiffError where it does not take the options."""
     factory = resolve(table, name)
     takes = list(inspect.signature(factory).parameters)[len(fixed) :]
     for option in options:

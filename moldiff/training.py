@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, final
 
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
 from moldiff import registry
-from moldiff.checkpoint import Card, Checkpoint, published, versions
+from moldiff.assembly import build_network, build_process, build_sampler, network_config, pick_device
+from moldiff.checkpoint import CARD, Card, Checkpoint, published, versions
 from moldiff.conditions import ConditionSpec, encode_all, fit_all
 from moldiff.config import OptimizerConfig, TrainConfig
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
@@ -22,34 +28,18 @@ from moldiff.diffusion.process import Process
 from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
 from moldiff.nn.ema import Ema
-from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
 from moldiff.nn.precision import computes_bfloat16
-from moldiff.nn.transformer import Transformer, TransformerConfig
+from moldiff.nn.transformer import Transformer
 
+#: Settings without which a resumed run would not be the same run.
+SHARED = {
+    "seed", "batch_tokens", "t_min", "network", "process", "conditions", "condition_dropout", "optimizer",
+}  # fmt: skip
 #: Seed of the held-out loss, the same in every run, so that curves compare.
 VALIDATION_SEED = 0
-
-
-def build_process(config: TrainConfig, num_tokens: int) -> Process:
-    """The forward process that a configuration names."""
-    schedule = registry.build("schedule", config.process.schedule)
-    process: Process = registry.build(
-        "process", config.process.name, num_tokens=num_tokens, schedule=schedule
-    )
-    return process
-
-
-def build_network(
-    config: TrainConfig, process: Process, max_length: int, conditions: Sequence[ConditionSpec]
-) -> Transformer:
-    """A fresh network of the configured size, its weights a function of the seed."""
-    torch.manual_seed(config.seed)
-    slots = tuple(ConditionSlot(c.classes) for c in conditions)
-    size = config.network.model_dump()
-    return Transformer(
-        TransformerConfig(process.num_tokens, process.num_states, max_length, slots=slots, **size)
-    )
+#: The token file that a run makes of its data and keeps in its folder.
+TOKENS = "tokens.safetensors"
 
 
 def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
@@ -80,6 +70,10 @@ class Trainee(lightning.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The loss of one batch."""
+        if self.config.network.dropout:
+            # The network's own draws too are a function of (seed, step), so that a resumed run repeats them.
+            rank = torch.tensor([self.global_rank])
+            torch.manual_seed(int(self.random.bits(rank, batch.step, 1, Stream.NETWORK)))
         loss = self.objective(self.network, self._hide(batch))
         self.log("loss", loss.nll, prog_bar=True)
         return loss.total
@@ -122,11 +116,16 @@ class Trainee(lightning.LightningModule):
         self.ema.swap(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the average."""
+        """Adds the average, and the settings that a resumed run must share."""
         checkpoint["ema"] = self.ema.state_dict()
+        checkpoint["shared"] = self.config.model_dump(mode="json", include=SHARED)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the average back."""
+        """Takes the average back; MoldiffError where this run is set up otherwise."""
+        ours = self.config.model_dump(mode="json", include=SHARED)
+        for key, theirs in checkpoint.get("shared", {}).items():
+            if ours[key] != theirs:
+                raise MoldiffError(f"--resume: got {key} {ours[key]}, but this run was started with {theirs}")
         self.ema.load_state_dict(checkpoint["ema"])
 
     def _hide(self, batch: Batch) -> Batch:
@@ -163,11 +162,11 @@ def properties(data: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest readable checkpoint in ``folder``; a run killed while writing leaves a torn last one."""
-    found = sorted(folder.glob("step=*.ckpt"), key=lambda p: int(p.stem.partition("=")[2]))
-    for path in reversed(found):
+    steps = {p: p.stem.removeprefix("step=") for p in folder.glob("step=*.ckpt")}
+    for path in sorted((p for p, step in steps.items() if step.isdecimal()), key=lambda p: -int(steps[p])):
         try:
             torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, EOFError, OSError, ValueError):
+        except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):
             continue
         return path
     return None
@@ -175,14 +174,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def precision(config: TrainConfig) -> Any:
     """Lightning's name for the configured precision; auto asks the device whether it computes in bfloat16."""
-    accelerated = torch.cuda.is_available() and config.device != "cpu"
-    device = torch.device("cuda" if accelerated else "cpu")
-    fast = config.precision == "bf16" or (config.precision == "auto" and computes_bfloat16(device))
-    return "bf16-mixed" if fast else "32-true"
+    fast = config.precision == "auto" and computes_bfloat16(pick_device(config.device))
+    return "bf16-mixed" if fast or config.precision == "bf16" else "32-true"
 
 
 def build_trainer(config: TrainConfig) -> lightning.Trainer:
     """Lightning's trainer: steps instead of epochs, two checkpoints kept, CSV logs."""
+    device = pick_device(config.device)
+    present = torch.cuda.device_count() if device.type == "cuda" else 1
+    if device.type != "cpu" and config.devices > present:
+        raise MoldiffError(f"devices: got {config.devices}, this machine has {present}")
     checkpoints = ModelCheckpoint(
         dirpath=config.out / "checkpoints",
         filename="{step}",
@@ -191,21 +192,21 @@ def build_trainer(config: TrainConfig) -> lightning.Trainer:
         save_top_k=2,
         every_n_train_steps=config.checkpoint_every,
         save_on_exception=False,
+        enable_version_counter=False,
     )
-    loggers: dict[str, Any] = {
-        "csv": lambda: CSVLogger(config.out, name="logs"),
-        "tensorboard": lambda: TensorBoardLogger(config.out, name="logs"),
-        "none": lambda: False,
-    }
+    # Progress is for a person who watches; a log file gets the CSV instead.
+    watched = sys.stderr.isatty()
+    bars = [RichProgressBar(console_kwargs={"stderr": True})] if watched else []
     return lightning.Trainer(
         max_steps=config.max_steps,
         max_epochs=-1,
-        accelerator=config.device,
-        devices=config.devices,
+        accelerator=device.type,
+        devices=[device.index] if ":" in config.device else config.devices,
         precision=precision(config),
         gradient_clip_val=config.optimizer.clip,
-        logger=loggers[config.logger](),
-        callbacks=[checkpoints],
+        logger=_logger(config),
+        callbacks=[checkpoints, *bars],
+        enable_progress_bar=watched,
         val_check_interval=min(config.validate_every, config.max_steps),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
@@ -215,25 +216,36 @@ def build_trainer(config: TrainConfig) -> lightning.Trainer:
     )
 
 
-def read_tokens(config: TrainConfig) -> Any:
-    """The token file of a run: the one given, or one prepared from the data and kept in the run's folder."""
+def _logger(config: TrainConfig) -> Any:
+    """The configured logger, or False for none."""
+    loggers: dict[str, Callable[[], Any]] = {
+        "csv": lambda: CSVLogger(config.out, name="logs"),
+        "tensorboard": lambda: TensorBoardLogger(config.out, name="logs"),
+        "none": lambda: False,
+    }
+    try:
+        return loggers[config.logger]()
+    except ModuleNotFoundError:
+        raise MoldiffError(f"logger: got {config.logger}, which is not installed; choose csv, none") from None
+
+
+def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
+    """The token file of a run: the one given, or one made of the data, which a resumed run finds kept."""
     path, token_file = config.data.path, registry.resolve("data", "token-file")
     if path is None:
         raise MoldiffError("data.path: got nothing, name a data file or a token file: data.path=FILE")
-    if path.suffix == ".safetensors":
+    kept = config.out / TOKENS
+    if path.suffix == kept.suffix:
         return token_file.load(path)
-    kept = config.out / "tokens.safetensors"
-    if kept.exists():
+    if resume and kept.exists():
         return token_file.load(kept)
-    data = registry.build("modality", config.data.modality).prepare(
+    return registry.build("modality", config.data.modality).prepare(
         path,
         column=config.data.column,
         pad_to=config.data.pad_to,
         heldout=config.data.heldout,
         workers=config.data.workers,
     )
-    data.save(kept)
-    return data
 
 
 def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
@@ -241,26 +253,72 @@ def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
 
     Raises:
         MoldiffError: no data, nothing to resume, or a run already there and ``resume`` not asked for.
+        KeyboardInterrupt: from the keyboard; the run can be resumed from its last checkpoint.
     """
-    checkpoint = latest_checkpoint(config.out / "checkpoints")
-    if resume and checkpoint is None:
-        raise MoldiffError(f"--resume: got {config.out}, which holds no checkpoint; leave it out to start")
-    if not resume and checkpoint is not None:
-        raise MoldiffError(f"out: got {config.out}, which holds a run; add --resume or choose another folder")
-    data = read_tokens(config)
+    checkpoint = _start(config, resume)
+    _rehearse(config)
+    trainer = build_trainer(config)
+    data = read_tokens(config, resume)
     conditions = fit_all(config.conditions, properties(data), ~data.heldout)
     tokenizer = registry.build("modality", data.info["modality"]).tokenizer(data.info["tokenizer"])
     process = build_process(config, tokenizer.vocab_size)
     network = build_network(config, process, int(data.lengths.max()), conditions)
-    trainee, trainer = Trainee(network, process, config), build_trainer(config)
-    module = data_module(data, config, conditions)
-    trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
-    facts = _facts(config, data, module, _held_out(trainer, trainee, module))
+    trainee, module = Trainee(network, process, config), data_module(data, config, conditions)
+    padded = tokenizer.state().get("pad_to")
+    if padded != config.data.pad_to:
+        raise MoldiffError(f"data.pad_to: got {config.data.pad_to}, but the token file has {padded}")
+    _keep(data, config)
+    with _lightning_as_a_guest():
+        trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+        facts = _facts(config, data, module, _held_out(trainer, trainee, module))
     trainee.ema.swap(network)
     published = _publish(config, data, conditions, network, facts)
     if trainer.is_global_zero:
         published.save(config.out)
     return published
+
+
+def _start(config: TrainConfig, resume: bool) -> Path | None:
+    """The checkpoint to go on from, None for a new run; MoldiffError where the folder does not suit."""
+    out = config.out
+    checkpoint = latest_checkpoint(out / "checkpoints")
+    if resume and checkpoint is None:
+        raise MoldiffError(f"--resume: got {out}, which holds no checkpoint; leave it out to start")
+    if not resume and (checkpoint is not None or (out / CARD).exists()):
+        raise MoldiffError(f"out: got {out}, which holds a run; add --resume or choose another folder")
+    return checkpoint
+
+
+def _rehearse(config: TrainConfig) -> None:
+    """Builds all that a configuration names, small, so that a wrong name or size is known before any work."""
+    process = build_process(config, num_tokens=2)
+    network_config(config, process, 1, config.conditions)
+    build_sampler(process, config.default)
+    registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
+
+
+def _keep(data: Any, config: TrainConfig) -> None:
+    """Keeps the tokens in the run's folder, for a resumed run; MoldiffError where it cannot be written."""
+    given = config.data.path is not None and config.data.path.suffix == Path(TOKENS).suffix
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        if not given:
+            data.save(config.out / TOKENS)
+    except OSError as error:
+        raise MoldiffError(f"out: got {config.out}, cannot write there ({error.strerror})") from None
+
+
+@contextmanager
+def _lightning_as_a_guest() -> Iterator[None]:
+    """A block in which Lightning neither ends the process on Ctrl-C nor warns of what is its own to mend."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            yield
+    except SystemExit:
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
 
 
 def _held_out(trainer: lightning.Trainer, trainee: Trainee, module: Any) -> float | None:

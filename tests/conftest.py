@@ -1,9 +1,18 @@
 """Fixtures that several test files share, and the check that the package is installed."""
 
+from __future__ import annotations
+
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moldiff import Model
+    from moldiff.config import TrainConfig
 
 TESTS = Path(__file__).resolve().parent
 
@@ -22,3 +31,38 @@ def pytest_configure() -> None:
 def textbook() -> Path:
     """The file of textbook molecules, one SMILES a line."""
     return TESTS / "data" / "textbook.smi"
+
+
+#: Overrides that make a run small: a network of some thousand weights, on the CPU.
+SMALL = ("device=cpu", "network.width=16", "network.depth=1", "network.heads=2", "batch_tokens=512")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> Path:
+    """The folder of a small model, trained on the textbook molecules; not to be changed."""
+    from moldiff import config, training
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    overrides = [*SMALL, f"data.path={textbook}", f"out={folder}", "max_steps=80", "logger=none"]
+    training.run(config.load("tiny", overrides))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny: Path) -> Model:
+    """The small model, loaded on the CPU."""
+    from moldiff import load
+
+    return load(str(tiny), device="cpu")
+
+
+@pytest.fixture
+def small(tmp_path: Path, textbook: Path) -> Callable[..., TrainConfig]:
+    """Makes the configuration of a small run into ``tmp_path / "run"``; later overrides win."""
+    from moldiff import config
+
+    def make(*overrides: str) -> TrainConfig:
+        given = [*SMALL, f"data.path={textbook}", f"out={tmp_path / 'run'}", "logger=none"]
+        return config.load("tiny", [*given, *overrides])
+
+    return make

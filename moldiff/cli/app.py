@@ -1,5 +1,6 @@
 """The application: its verbs, and how errors and interrupts leave it."""
 
+import os
 import sys
 
 import typer
@@ -17,7 +18,6 @@ BAD_INPUT, INTERRUPTED = 2, 130
 app = typer.Typer(
     name="moldiff",
     help="Design molecules with masked discrete diffusion.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -38,7 +38,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit code of a command line; what went wrong is one line on stderr."""
     try:
-        code = app(arguments, prog_name="moldiff", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="moldiff", standalone_mode=False)
+        sys.stdout.flush()
     except MoldiffError as error:
         return _fail(str(error), BAD_INPUT)
     except TyperException as error:
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`moldiff ... | head`); nothing is left to tell anyone.
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
 

@@ -9,7 +9,7 @@ import typer
 
 from moldiff.cli import output
 
-data_app = typer.Typer(help="Prepare data for training.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Prepare data for training.", rich_markup_mode=None)
 
 File = Annotated[Path, typer.Argument(help="The data: .smi, .txt or .csv, plain or gzipped.")]
 Out = Annotated[Path, typer.Option(help="The token file to write, .safetensors.")]

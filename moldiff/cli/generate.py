@@ -30,7 +30,7 @@ Steps = Annotated[int | None, typer.Option(help="Reverse steps T.")]
 Eta = Annotated[float | None, typer.Option(help="Strength of remasking.")]
 Option = Annotated[
     list[str] | None,
-    typer.Option("--sampler-option", help="KEY=NUMBER for the sampler's other options."),
+    typer.Option("--sampler-option", help="KEY=VALUE for the sampler's other options."),
 ]
 Temperature = Annotated[float | None, typer.Option(help="Above 0; below 1 sharpens.")]
 TopP = Annotated[float | None, typer.Option("--top-p", help="Nucleus mass, in (0, 1].")]
@@ -128,10 +128,12 @@ def _options(pairs: list[str], eta: float | None) -> dict[str, Any]:
     options: dict[str, Any] = {} if eta is None else {"eta": eta}
     for pair in pairs:
         key, _, value = pair.partition("=")
+        if not key or not value:
+            raise MoldiffError(f"--sampler-option: got {pair!r}, write KEY=VALUE")
         try:
             options[key] = float(value)
         except ValueError:
-            raise MoldiffError(f"--sampler-option: got {pair!r}, write KEY=NUMBER") from None
+            options[key] = value
     return options
 
 
@@ -178,7 +180,10 @@ def _report(found: Generation, out: Path | None, grid: Path | None) -> None:
 
 def _setting(facts: dict[str, Any]) -> str:
     setting = facts["setting"]
-    options = "".join(f", {key} {value:g}" for key, value in setting["options"].items())
+    options = "".join(
+        f", {key} {value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in setting["options"].items()
+    )
     return (
         f"{setting['sampler']}, {setting['steps']} steps{options}, temperature {setting['temperature']:g}, "
         f"top-p {setting['top_p']:g}, scale {setting['scale']:g}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 
 def check_writable(path: Path) -> None:
     """Refuses a path that cannot be written, before any work is done."""
-    if path.is_dir():
+    # os.path's test, unlike pathlib's, is also false for what cannot be a path.
+    if os.path.isdir(path):
         raise MoldiffError(f"output: got {path}, which is a folder; name a file")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise MoldiffError(f"output: got {path}, but there is no folder {path.parent}")
     probe = path.with_name(path.name + ".part")
     try:
@@ -55,9 +58,8 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     grid = Table(*header, box=box.SIMPLE)
     for row in rows:
         grid.add_row(*row)
-    console = Console()
     # Piped to a file, a table keeps its full width instead of being folded at 80 columns.
-    console.print(grid, width=None if console.is_terminal else 160)
+    Console(width=None if sys.stdout.isatty() else 160).print(grid)
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -23,8 +23,13 @@ def train(config: Config, overrides: Overrides = None, resume: Resume = False) -
 
     settings = load(config, overrides or ())
 
+    import logging
+
     from moldiff import training
 
+    # Lightning's remarks on hardware and products are no news of this run; its warnings still come.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     published = training.run(settings, resume)
     facts = published.card.training
     nll = facts["heldout_nats_per_token"]

@@ -14,7 +14,8 @@ from moldiff.diffusion.remasking import (
     Rescale,
     Switch,
 )
-from moldiff.diffusion.sampler import FirstHittingSampler, Readout, Sampler
+from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
+from moldiff.diffusion.walk import Readout
 
 Normalize = Literal["sum", "mean"]
 

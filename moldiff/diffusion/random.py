@@ -27,6 +27,7 @@ class Stream(IntEnum):
     NOISE = 4
     TARGET = 5
     CONDITION = 6
+    NETWORK = 7
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
@@ -56,8 +57,8 @@ class RowRandom:
 
     seed: int
 
-    def uniform(self, rows: Tensor, step: int, positions: int, stream: Stream) -> Tensor:
-        """Uniforms in [0, 1), (B, positions), for rows (B,) int64.
+    def uniform(self, rows: Tensor, step: Tensor | int, positions: int, stream: Stream) -> Tensor:
+        """Uniforms in [0, 1), (B, positions), for rows (B,) int64 and one step, or steps (B,) int64.
 
         float64 with 53 random bits, or float32 with 24 where the device has no float64 (MPS).
         """
@@ -66,8 +67,8 @@ class RowRandom:
             return _shift(bits, 40).to(torch.float32) * 2.0**-24
         return _shift(bits, 11).to(torch.float64) * 2.0**-53
 
-    def bits(self, rows: Tensor, step: int, positions: int, stream: Stream) -> Tensor:
-        """Random int64 words, (B, positions), for rows (B,) int64."""
+    def bits(self, rows: Tensor, step: Tensor | int, positions: int, stream: Stream) -> Tensor:
+        """Random int64 words, (B, positions), for rows (B,) int64 and one step, or steps (B,) int64."""
         seed = self.seed % (1 << 64)
         signed = seed - (1 << 64) if seed >= 1 << 63 else seed
         key = _absorb(torch.full_like(rows, signed), rows)

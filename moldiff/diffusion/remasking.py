@@ -72,6 +72,11 @@ def _unit(name: str, value: float) -> None:
 class Remasking(ABC):
     """How a sampler walks in time and which tokens it gives back on the way."""
 
+    @property
+    @abstractmethod
+    def needs_confidence(self) -> bool:
+        """Whether the chances depend on what the network said, so that events cannot be drawn ahead of it."""
+
     @abstractmethod
     def times(self, steps: int) -> list[float]:
         """Times from 1 to 0, never rising; one more than the steps walked."""
@@ -83,6 +88,11 @@ class Remasking(ABC):
 
 class Uniformly(Remasking):
     """A schedule whose sigma is one number a step, alike for every visible token."""
+
+    @property
+    @final
+    def needs_confidence(self) -> bool:
+        return False
 
     @abstractmethod
     def sigma(self, step: Step) -> float:
@@ -224,6 +234,10 @@ class Confidence(Remasking):
         if not self.temperature > 0:
             raise MoldiffError(f"confidence temperature: got {self.temperature}, must be above 0")
 
+    @property
+    def needs_confidence(self) -> bool:
+        return True
+
     def times(self, steps: int) -> list[float]:
         return self.inner.times(steps)
 
@@ -250,6 +264,10 @@ class Switch(Remasking):
 
     def __post_init__(self) -> None:
         _unit("start of a switch", self.start)
+
+    @property
+    def needs_confidence(self) -> bool:
+        return self.inner.needs_confidence
 
     def times(self, steps: int) -> list[float]:
         return self.inner.times(steps)
@@ -284,6 +302,10 @@ class Loop(Remasking):
             raise MoldiffError(
                 f"loop (time_on, first, last): got {got}, need shares above 0 with a sum of at most 1"
             )
+
+    @property
+    def needs_confidence(self) -> bool:
+        return self.inner.needs_confidence
 
     @classmethod
     def wall_clock(

@@ -60,7 +60,7 @@ def test_draw_with_random_uniforms_passes_a_chi_square() -> None:
 def test_draw_never_returns_an_impossible_token(p: tuple[float, ...], dtype: torch.dtype) -> None:
     possible = [i for i, q in enumerate(p) if q > 0]
     log_p = logs(*p, dtype=dtype)
-    uniform = torch.tensor([0.0, 2**-53, 0.25, 0.5, 0.75, LARGEST], dtype=torch.float64)
+    uniform = torch.tensor([0.0, 2**-53, 0.25, 0.5, LARGEST, 1.0], dtype=torch.float64)
     tokens = draw(log_p.expand(6, len(p)), uniform)
     assert set(tokens.tolist()) <= set(possible)
     assert tokens[0] == possible[0]

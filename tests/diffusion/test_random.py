@@ -43,6 +43,14 @@ def test_a_row_does_not_depend_on_its_company() -> None:
     assert RowRandom(3).uniform(ROWS, 5, 6, Stream.EVENT).equal(whole)
 
 
+def test_rows_may_be_at_different_steps() -> None:
+    random, steps = RowRandom(3), ROWS % 7
+    mixed = random.uniform(ROWS, steps, 6, Stream.EVENT)
+    for step in range(7):
+        at = steps == step
+        assert mixed[at].equal(random.uniform(ROWS[at], step, 6, Stream.EVENT))
+
+
 def test_seed_row_step_position_and_stream_all_matter() -> None:
     a = RowRandom(0).uniform(ROWS, 0, 8, Stream.EVENT)
     others = [

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moldiff.diffusion import events
 from moldiff.diffusion.categorical import normalise
 from moldiff.diffusion.process import Masked, Process, Uniform
 from moldiff.diffusion.remasking import (
@@ -17,11 +18,15 @@ from moldiff.diffusion.remasking import (
     Confidence,
     ForwardBackward,
     Loop,
+    Rates,
     Remasking,
     Rescale,
+    Step,
     Switch,
+    View,
 )
-from moldiff.diffusion.sampler import FirstHittingSampler, Readout, Sampler, given, null
+from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
+from moldiff.diffusion.walk import Readout, given, null
 from moldiff.errors import MoldiffError
 from moldiff.nn.cost import count_forwards
 from moldiff.types import Rows
@@ -53,12 +58,15 @@ class Elementwise(nn.Module):
     def __init__(self, tokens: int = 3) -> None:
         super().__init__()
         self.tokens = tokens
-        self.times: list[float] = []
+        self.times: list[Tensor] = []
         self.seen: list[Tensor] = []
+        self.told: list[Tensor] = []
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        self.times.append(float(t[0]))
+        self.times.append(t)
         self.seen.append(x_t.clone())
+        if cond is not None:
+            self.told.append(cond[:, 0])
         places = torch.arange(x_t.shape[1])
         told = torch.zeros(len(x_t)) if cond is None else cond[:, 0].nan_to_num(0.5)
         mood = (x_t * (places + 1)).sum(-1).float() + t + told
@@ -114,14 +122,15 @@ def test_frozen_tokens_never_change_not_even_on_the_way(sampler: Any) -> None:
     tokens = torch.randint(3, (32, 5), generator=source)
     frozen = torch.rand(32, 5, generator=source) < 0.4
     frozen[0], frozen[1] = True, False
-    net = Elementwise()
-    x = sampler(net, Rows(torch.arange(32), 5, tokens=tokens, frozen=frozen))
+    # The condition is the row's number, so that the network's view tells whose row it is.
+    net, cond = Elementwise(), torch.arange(32.0)[:, None]
+    x = sampler(net, Rows(torch.arange(32), 5, cond, tokens, frozen))
     assert x[frozen].equal(tokens[frozen])
     assert ((x >= 0) & (x < 3)).all()
     assert not x[~frozen].equal(tokens[~frozen])
-    for x_t in net.seen:
-        if len(x_t) == 32:
-            assert x_t[frozen].equal(tokens[frozen])
+    for x_t, told in zip(net.seen, net.told, strict=True):
+        kept = frozen[told.long()]
+        assert x_t[kept].equal(tokens[told.long()][kept])
 
 
 def test_what_is_given_is_left_as_it_was() -> None:
@@ -163,12 +172,72 @@ def test_forwards_a_row_are_the_steps_in_which_it_changes(
     assert cost.calls <= steps
 
 
-def test_a_time_conditioned_network_is_told_the_time_of_each_step() -> None:
+class Wary(Remasking):
+    """A schedule that claims to need confidence, so that its steps are taken one by one."""
+
+    needs_confidence = True
+
+    def __init__(self, inner: Remasking) -> None:
+        self.inner = inner
+
+    def times(self, steps: int) -> list[float]:
+        return self.inner.times(steps)
+
+    def rates(self, step: Step, view: View) -> Rates:
+        return self.inner.rates(step, view)
+
+
+@pytest.mark.parametrize("steps", [8, 33])
+@pytest.mark.parametrize("remasking", [r for r in REMASKINGS if not r.needs_confidence], ids=str)
+def test_a_walk_drawn_ahead_is_the_walk_taken_step_by_step(remasking: Remasking, steps: int) -> None:
+    source = torch.Generator().manual_seed(0)
+    tokens = torch.randint(3, (60, 5), generator=source)
+    frozen = torch.rand(60, 5, generator=source) < 0.3
+    rows = Rows(torch.arange(60), 5, tokens=tokens, frozen=frozen)
+    ahead, stepwise = Elementwise(), Elementwise()
+    with count_forwards(ahead) as few, count_forwards(stepwise) as many:
+        x = Sampler(Masked(3), steps, remasking)(ahead, rows, both, seed=4)
+        y = Sampler(Masked(3), steps, Wary(remasking))(stepwise, rows, both, seed=4)
+    assert x.equal(y)
+    assert few.rows == many.rows
+    assert few.calls <= many.calls
+    # The same rows are asked about at the same times, in another order.
+    views = [
+        torch.cat([torch.cat(n.seen).double(), torch.cat(n.times)[:, None].double()], 1)
+        for n in (ahead, stepwise)
+    ]
+    assert sorted(views[0].tolist()) == sorted(views[1].tolist())
+
+
+def test_calls_do_not_grow_with_the_steps() -> None:
+    for steps in (20, 2000):
+        net = Elementwise()
+        with count_forwards(net) as cost:
+            Sampler(Masked(3), steps)(net, Rows(torch.arange(200), 5))
+        assert cost.calls <= 5
+
+
+def test_blocks_of_random_numbers_leave_no_seam(monkeypatch: Any) -> None:
+    sampler, rows = Sampler(Masked(3), 30, Cap(0.3)), Rows(torch.arange(20), 5)
+    whole = sampler(Elementwise(), rows)
+    for block in (1, 100, 700):
+        monkeypatch.setattr(events, "BLOCK", block)
+        assert sampler(Elementwise(), rows).equal(whole)
+
+
+@pytest.mark.parametrize("remasking", [Cap(0.3), Confidence(Cap(1.0), "mean")], ids=str)
+def test_a_network_is_told_the_time_of_the_step_in_which_its_row_changes(
+    remasking: Remasking,
+) -> None:
     net = Elementwise()
-    Sampler(Masked(3), 16)(net, Rows(torch.arange(50), 6))
-    grid = torch.tensor([k / 16 for k in range(16, 0, -1)])
-    assert len(net.times) == 16
-    torch.testing.assert_close(torch.tensor(net.times), grid)
+    cond = torch.arange(50.0)[:, None]
+    Sampler(Masked(3), 16, remasking)(net, Rows(torch.arange(50), 6, cond))
+    grid = torch.arange(1, 17) / 16
+    assert torch.isin(torch.cat(net.times), grid).all()
+    last = torch.full((50,), 2.0)
+    for t, told in zip(net.times, net.told, strict=True):
+        assert (t < last[told.long()]).all()
+        last[told.long()] = t
 
 
 def test_the_network_is_asked_only_about_rows_that_reveal_something() -> None:

@@ -18,8 +18,9 @@ from moldiff.diffusion.remasking import (
     Rescale,
     Switch,
 )
-from moldiff.diffusion.sampler import FirstHittingSampler, Readout, Sampler
-from moldiff.diffusion.schedule import Cosine
+from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
+from moldiff.diffusion.schedule import Cosine, LogLinear
+from moldiff.diffusion.walk import Readout
 from moldiff.types import Rows
 
 #: Total variation to the data at T = 6, 12, 24, 48: sticky chain, exact denoiser, alpha = 1 - t.
@@ -101,6 +102,13 @@ def test_events_first_and_every_position_at_once_have_one_law(remasking: Remaski
     assert triple.misfit(at_once, law) > 1e-3
 
 
+def alike(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Whether two counts of as many rows over 27 states may come from one law."""
+    spread = (first - second) / (first + second).clamp(min=1).sqrt()
+    # 27 differences of variance one, less one constraint.
+    return float((spread**2).sum()) < 26 + 4 * math.sqrt(2 * 26)
+
+
 @pytest.mark.parametrize(
     "remasking",
     [
@@ -111,16 +119,26 @@ def test_events_first_and_every_position_at_once_have_one_law(remasking: Remaski
     ],
     ids=str,
 )
-def test_both_paths_agree_where_confidence_is_remembered(remasking: Remasking, triple: Any) -> None:
-    process, rows = triple.masked(), 40_000
+@pytest.mark.parametrize("timed", [False, True])
+def test_both_paths_agree_with_a_memory_and_told_the_time(
+    timed: bool, remasking: Remasking, triple: Any
+) -> None:
+    process = triple.masked()
+    exact = triple.denoiser(process)
+
+    def denoiser(x_t: Any, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
+        log_p = exact(x_t, t)
+        return (log_p * (0.5 + t[:, None, None])).log_softmax(-1) if timed else log_p
+
     counts = []
     for level in (None, "posterior"):
         sampler = Sampler(process, 8, remasking, level=level)  # type: ignore[arg-type]
-        codes = triple.code(sample(sampler, triple, rows=rows), 3)
-        counts.append(torch.bincount(codes, minlength=27).double())
-    spread = (counts[0] - counts[1]) / (counts[0] + counts[1]).sqrt()
-    # 27 differences of variance one, less one constraint.
-    assert float((spread**2).sum()) < 26 + 4 * math.sqrt(2 * 26)
+        x = sampler(denoiser, Rows(torch.arange(40_000), 3))
+        counts.append(torch.bincount(triple.code(x, 3), minlength=27).double())
+    assert alike(*counts)
+    if timed:
+        x = Sampler(process, 8, remasking)(exact, Rows(torch.arange(40_000), 3))
+        assert not alike(torch.bincount(triple.code(x, 3), minlength=27).double(), counts[0])
 
 
 def test_confidence_changes_the_law(triple: Any) -> None:
@@ -188,23 +206,25 @@ def test_first_hitting_has_the_any_order_law_of_a_wrong_denoiser(pair: Any) -> N
     assert pair.misfit(x, left_first.flatten()) < 1e-3
 
 
-def test_first_hitting_times_are_those_of_the_forward_process(sticky: Any) -> None:
-    # The time at which n of L tokens are left is an order statistic of L uniform numbers.
+@pytest.mark.parametrize("schedule", [LogLinear(), Cosine()], ids=str)
+def test_first_hitting_times_are_those_of_the_forward_process(schedule: Any, sticky: Any) -> None:
+    # The noise level at which n of L tokens are left is an order statistic of L uniform numbers.
     seen: list[torch.Tensor] = []
-    exact = sticky.denoiser(sticky.masked())
+    process = sticky.masked(schedule)
+    exact = sticky.denoiser(process)
 
     def denoiser(x_t: Any, t: torch.Tensor, cond: Any = None) -> torch.Tensor:
-        seen.append(t)
+        seen.append(1 - schedule.alpha(t.double()))
         out: torch.Tensor = exact(x_t, t)
         return out
 
     n = 4000
-    FirstHittingSampler(sticky.masked())(denoiser, Rows(torch.arange(n), 6))
+    FirstHittingSampler(process)(denoiser, Rows(torch.arange(n), 6))
     assert len(seen) == 6
-    for k, t in enumerate(seen):
+    for k, noise in enumerate(seen):
         a, b = 6 - k, k + 1
         sd = math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)) / n)
-        assert abs(float(t.double().mean()) - a / (a + b)) < 4 * sd
+        assert abs(float(noise.mean()) - a / (a + b)) < 4 * sd
     assert all((a > b).all() for a, b in itertools.pairwise(seen))
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from moldiff.diffusion.categorical import safe_log
 from moldiff.diffusion.process import Masked, Uniform
 from moldiff.diffusion.remasking import Cap, Rates, Step
-from moldiff.diffusion.sampler import FirstHittingSampler, Readout, Sampler, given, null
+from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
+from moldiff.diffusion.walk import Readout, given, null
 from moldiff.errors import MoldiffError
 from moldiff.guidance.classifier_free import ClassifierFree, combine
 from moldiff.nn.cost import count_forwards
@@ -153,15 +154,14 @@ def still_masked(level: Any, scale: float) -> float:
     net, seen = Labelled(), []
 
     def spy(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        if t[0] == 0.5:
-            seen.append(x_t)
+        seen.append(x_t[t == 0.5])
         out: Tensor = net(x_t, t, cond)
         return out
 
     count = 20_000
     Sampler(Masked(3), 2, level=level)(spy, rows_with(0.0, count), ClassifierFree(scale))
-    asked = seen[0][: len(seen[0]) // (1 if scale == 1 else 2)]
-    return float((asked == 3).sum()) / (2 * count)
+    halves = 1 if scale == 1 else 2
+    return float((torch.cat(seen) == 3).sum()) / halves / (2 * count)
 
 
 def odds_factor(log_cond: Tensor, log_null: Tensor, scale: float) -> Tensor:

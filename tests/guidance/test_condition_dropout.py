@@ -31,6 +31,20 @@ def test_every_number_of_kept_slots_is_as_likely(slots: int) -> None:
     assert float((kept == 0).double().mean()) >= 0.10
 
 
+@pytest.mark.parametrize("skew", [1.0, 2.0, 3.5])
+def test_a_skew_leaves_more_rows_without_conditions(skew: float) -> None:
+    kept = (~KeepCount(skew)(torch.ones(N, 4), uniforms(4)).isnan()).sum(-1)
+    for count in range(5):
+        chance = ((count + 1) / 5) ** (1 / skew) - (count / 5) ** (1 / skew)
+        assert near(float((kept == count).double().mean()), chance)
+
+
+@pytest.mark.parametrize("skew", [0.5, math.inf, math.nan])
+def test_a_skew_below_one_is_refused(skew: float) -> None:
+    with pytest.raises(MoldiffError, match="skew of condition dropout"):
+        KeepCount(skew)
+
+
 def test_every_choice_of_slots_is_as_likely() -> None:
     kept = ~KeepCount()(torch.ones(N, 3), uniforms(3)).isnan()
     for choice in itertools.product([False, True], repeat=3):

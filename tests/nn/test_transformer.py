@@ -126,6 +126,20 @@ def test_positions_and_lengths_of_rows_of_masks_alone_can_be_told_apart(causal: 
         assert (outs[0][0].exp() - outs[1][0].exp()).abs().max() > 1e-3
 
 
+def test_one_table_counts_from_the_start_and_one_from_the_end() -> None:
+    # Without attention a position is told its place by the two tables alone.
+    for table, same in ((0, slice(0, 5)), (1, slice(1, 6))):
+        net = network()
+        with torch.no_grad():
+            net.edges[1 - table].zero_()
+            for block in net.blocks:
+                block.out.weight.zero_()
+        short, long = (net(torch.full((1, n), 5), torch.ones(1))[0] for n in (5, 6))
+        torch.testing.assert_close(short, long[same])
+        other = slice(1, 6) if table == 0 else slice(0, 5)
+        assert (short - long[other]).abs().max() > 1e-2
+
+
 def test_no_condition_is_every_slot_null() -> None:
     for options in ({"slots": SLOTS}, {"slots": SLOTS, "time": True}):
         net = network(**options)

@@ -1,0 +1,238 @@
+"""The registry: every row of every table is resolved, built and run; a wrong name or option is refused."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from moldiff import Model, config, registry, training
+from moldiff.assembly import build_network, build_process, build_sampler
+from moldiff.checkpoint import Checkpoint
+from moldiff.config import Setting, TrainConfig
+from moldiff.errors import MoldiffError
+from moldiff.types import Rows
+
+# Samplers that only a process with masks can drive.
+MASKS_ONLY = {"first-hitting"}
+ROWS = [(table, name) for table, rows in registry.TABLES.items() for name in rows]
+
+
+def toy(process: str = "masked") -> tuple[Any, Any]:
+    """A process and a random network over five tokens."""
+    settings = TrainConfig.model_validate(
+        {"process": {"name": process}, "network": {"width": 16, "depth": 1, "heads": 2}}
+    )
+    built = build_process(settings, num_tokens=5)
+    network = build_network(settings, built, 8, ())
+    torch.nn.init.normal_(network.head.weight, generator=torch.Generator().manual_seed(0))
+    return built, network.eval()
+
+
+def draw(sampler: Any, network: Any, seed: int = 0) -> torch.Tensor:
+    out: torch.Tensor = sampler(network, Rows(torch.arange(64), 8), seed=seed)
+    return out
+
+
+def test_every_row_resolves_to_something_that_can_be_called() -> None:
+    assert len(ROWS) == len(set(ROWS)) > 20
+    for table, name in ROWS:
+        assert callable(registry.resolve(table, name)), (table, name)
+
+
+def test_the_tables_are_disjoint_from_typos() -> None:
+    for table, rows in registry.TABLES.items():
+        with pytest.raises(MoldiffError) as caught:
+            registry.resolve(table, "no-such-row")
+        assert all(name in str(caught.value) for name in rows)
+
+
+def test_an_option_that_a_row_does_not_take_is_refused_with_those_it_takes() -> None:
+    with pytest.raises(MoldiffError, match="got option 'nu', it takes rate"):
+        registry.build("condition dropout", "drop-all", nu=1)
+    with pytest.raises(MoldiffError, match="it takes none"):
+        registry.build("condition dropout", "keep-count", rate=1)
+
+
+@pytest.mark.parametrize("process", registry.PROCESSES)
+@pytest.mark.parametrize("name", registry.SAMPLERS)
+def test_each_sampler_samples_from_each_process_it_fits(name: str, process: str) -> None:
+    built, network = toy(process)
+    setting = Setting(sampler=name, steps=16, top_p=0.9)
+    if process == "uniform" and name in MASKS_ONLY:
+        with pytest.raises(MoldiffError, match="choose a masked model"):
+            build_sampler(built, setting)
+        return
+    sampler = build_sampler(built, setting)
+    tokens = draw(sampler, network)
+    assert tokens.shape == (64, 8)
+    # No mask survives, and no token is out of the vocabulary.
+    assert tokens.min() >= 0
+    assert tokens.max() < 5
+    assert torch.equal(tokens, draw(sampler, network))
+    assert not torch.equal(tokens, draw(sampler, network, seed=1))
+
+
+def test_no_two_samplers_are_one() -> None:
+    built, network = toy()
+    drawn = {
+        name: draw(build_sampler(built, Setting(sampler=name, steps=16)), network)
+        for name in registry.SAMPLERS
+    }
+    for name, tokens in drawn.items():
+        same = [other for other, theirs in drawn.items() if torch.equal(tokens, theirs)]
+        assert same == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (name, {"eta": eta})
+        for name, eta in {
+            "remdm-cap": 0.4,
+            "remdm-rescale": 0.9,
+            "remdm-conf": 0.1,
+            "remdm-switch": 0.1,
+            "remdm-loop": 0.1,
+            "remdm-loop-literal": 0.1,
+            "remdm-loop-cap": 0.4,
+            "dfm": 1.0,
+        }.items()
+    ]
+    + [
+        ("remdm-conf", {"normalize": "mean"}),
+        ("remdm-switch", {"start": 0.2}),
+        ("remdm-loop", {"on": 0.5}),
+        ("remdm-loop", {"off": 0.3}),
+        ("remdm-loop-literal", {"on": 0.5}),
+        ("remdm-loop-literal", {"off": 0.3}),
+        ("remdm-loop-cap", {"on": 0.8}),
+        ("remdm-loop-cap", {"off": 0.3}),
+        ("remdm-loop-cap", {"alpha_on": 0.5}),
+        ("dfm", {"adaptive": True}),
+    ],
+)
+def test_each_option_of_a_sampler_changes_what_it_draws(name: str, options: dict[str, Any]) -> None:
+    built, network = toy()
+    plain = draw(build_sampler(built, Setting(sampler=name, steps=16)), network)
+    tuned = draw(build_sampler(built, Setting(sampler=name, steps=16, options=options)), network)
+    assert not torch.equal(plain, tuned)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("mdlm", {"eta": 0.1}, "got option 'eta', it takes none"),
+        ("remdm-conf", {"heat": 0.1}, "it takes eta, normalize"),
+        ("remdm-cap", {"eta": "much"}, "needs a number"),
+        ("remdm-conf", {"normalize": 1.0}, "needs a name"),
+        ("remdm-conf", {"normalize": "median"}, "choose from sum, mean"),
+        ("remdm-cap", {"process": 1.0}, "got option 'process'"),
+        ("remdm-cap", {"readout": 1.0}, "got option 'readout'"),
+    ],
+)
+def test_a_wrong_option_of_a_sampler_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+    built, _ = toy()
+    with pytest.raises(MoldiffError, match=message):
+        build_sampler(built, Setting(sampler=name, steps=16, options=options))
+
+
+@pytest.mark.parametrize("name", registry.SAMPLERS)
+def test_each_sampler_makes_molecules_under_guidance(name: str, tiny_model: Model) -> None:
+    found = tiny_model.generate(4, sampler=name, steps=16, targets={"qed": 0.5}, scale=2.0)
+    assert len(found) == 4
+    assert found.summary["forwards_per_molecule"] > 0
+    assert (found.frame["raw"].str.len() > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("process", "schedule", "dropout"),
+    [
+        (process, schedule, list(registry.CONDITION_DROPOUTS)[number % len(registry.CONDITION_DROPOUTS)])
+        for number, (process, schedule) in enumerate(
+            (process, schedule) for process in registry.PROCESSES for schedule in registry.SCHEDULES
+        )
+    ],
+)
+def test_each_process_schedule_and_dropout_trains_and_generates(
+    process: str, schedule: str, dropout: str, small: Callable[..., TrainConfig]
+) -> None:
+    settings = small(
+        f"process.name={process}",
+        f"process.schedule={schedule}",
+        f"condition_dropout.name={dropout}",
+        f"network.time={process == 'uniform'}",
+        "max_steps=2",
+    )
+    trained = training.run(settings)
+    assert math.isfinite(trained.card.training["heldout_nats_per_token"])
+    found = Model(Checkpoint.load(settings.out), "cpu").generate(3, steps=4)
+    assert len(found) == 3
+
+
+def test_every_row_of_the_training_tables_was_trained_above() -> None:
+    marks = test_each_process_schedule_and_dropout_trains_and_generates.pytestmark  # type: ignore[attr-defined]
+    cases = marks[0].args[1]
+    assert {case[0] for case in cases} == set(registry.PROCESSES)
+    assert {case[1] for case in cases} == set(registry.SCHEDULES)
+    assert {case[2] for case in cases} == set(registry.CONDITION_DROPOUTS)
+
+
+@pytest.mark.parametrize("name", registry.GUIDANCES)
+def test_each_guidance_is_built_and_sharpens(name: str) -> None:
+    log_p = {"given": torch.tensor([[0.7, 0.3]]).log(), "null": torch.tensor([[0.5, 0.5]]).log()}
+    guidance = registry.build("guidance", name, scale=2.0)
+    guided = guidance(
+        lambda conds: [log_p[c.__name__] for c in conds], torch.zeros(1, 1), torch.ones(1)
+    ).exp()
+    torch.testing.assert_close(guided, torch.tensor([[0.49 / 0.58, 0.09 / 0.58]]))
+    with pytest.raises(MoldiffError, match="got option"):
+        registry.build("guidance", name, strength=2.0)
+
+
+@pytest.mark.parametrize("name", registry.MODALITIES)
+def test_each_modality_walks_from_file_to_picture(name: str, textbook: Path, tmp_path: Path) -> None:
+    modality = registry.build("modality", name)
+    data = modality.prepare(textbook, heldout=0.1)
+    assert data.info["modality"] == modality.name == name
+    assert set(data.properties) == set(modality.properties)
+    assert data.heldout.sum() == round(0.1 * len(data))
+
+    path = tmp_path / "tokens.safetensors"
+    data.save(path)
+    again = registry.resolve("data", "token-file").load(path)
+    np.testing.assert_array_equal(again.tokens, data.tokens)
+    assert again.info == data.info
+
+    tokenizer = modality.tokenizer(again.info["tokenizer"])
+    raw = [tokenizer.decode(again.item(i)) for i in range(8)]
+    order = np.argsort(data.identities)
+    arrays = {"hashes": data.identities[order], "in_train": ~data.heldout[order]}
+    frame, summary = modality.evaluate(raw, modality.reference(arrays, {"rdkit": data.info["rdkit"]}))
+    assert summary["valid"] == summary["sane"] == summary["unique"] == 8
+    assert not frame["novel"].any()
+    np.testing.assert_allclose(frame["qed"], data.properties["qed"][:8], rtol=1e-6)
+
+    for suffix in (".csv", ".smi"):
+        modality.check_output(tmp_path / f"out{suffix}")
+        modality.write(frame, tmp_path / f"out{suffix}")
+    assert (tmp_path / "out.smi").read_text("utf-8").split() == raw
+    for suffix, start in {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml"}.items():
+        modality.check_picture(tmp_path / f"out{suffix}")
+        modality.picture(frame, modality.shown, tmp_path / f"out{suffix}")
+        assert (tmp_path / f"out{suffix}").read_bytes().startswith(start)
+    for check in (modality.check_output, modality.check_picture):
+        with pytest.raises(MoldiffError, match="choose from"):
+            check(tmp_path / "out.docx")
+
+
+def test_the_data_rows_feed_training(tiny: Path) -> None:
+    data = registry.resolve("data", "token-file").load(tiny / training.TOKENS)
+    module = training.data_module(data, config.load("tiny", ["batch_tokens=64", "max_steps=3"]), ())
+    assert isinstance(module, registry.resolve("data", "token-module"))
+    batches = list(module.train_dataloader())
+    assert [batch.step for batch in batches] == [0, 1, 2]
+    assert all(batch.cond is None for batch in batches)
