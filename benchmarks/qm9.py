@@ -2,8 +2,8 @@
 
     python benchmarks/qm9.py qm9 --out runs/qm9-figures [--settings FILE] [--seeds 0,1,2] [--card]
 
-Every run is one line of OUT/runs.jsonl, so a run that is there is not repeated. The tables go to OUT/results.md;
---card also writes them to the model's card.
+Every run is one line of OUT/runs.jsonl, so a run that is there is not repeated. The tables go to
+OUT/results.md; --card also writes them to the model's card.
 """
 
 from __future__ import annotations

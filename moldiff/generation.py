@@ -25,7 +25,7 @@ from moldiff.nn.cost import Cost, count_forwards
 from moldiff.nn.precision import autocast
 from moldiff.nn.transformer import Transformer
 from moldiff.targets import Table, Target, TargetSampler, misses, parse
-from moldiff.types import Rows
+from moldiff.types import Modality, Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
@@ -103,8 +103,8 @@ class Model:
         """Builds the network of a checkpoint on ``device``; MoldiffError where they do not fit."""
         self.card: Card = source.card
         self.device = pick_device(device)
-        self.modality: Any = registry.build("modality", self.card.config.data.modality)
-        self.tokenizer: Any = self.modality.tokenizer(self.card.tokenizer)
+        self.modality: Modality = registry.build("modality", self.card.config.data.modality)
+        self.tokenizer = self.modality.tokenizer(self.card.tokenizer)
         self.process: Process = build_process(self.card.config, self.tokenizer.vocab_size)
         self.network = self._network(source).to(self.device).eval()
         self.table = _table(source)
@@ -230,7 +230,7 @@ class Generation:
     summary: dict[str, Any]
     best: Sequence[int] = field(repr=False)
     interrupted: bool
-    modality: Any = field(repr=False)
+    modality: Modality = field(repr=False)
 
     def __len__(self) -> int:
         """The number of samples."""

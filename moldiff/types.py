@@ -6,11 +6,13 @@ Time runs from t = 1 (noise) to t = 0 (data); ``alpha_t`` is the chance that a t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
 T = TypeVar("T")
@@ -53,6 +55,65 @@ class Tokenizer(Protocol[T]):
 
     def decode(self, ids: Sequence[int]) -> T:
         """The item that ``ids`` spell."""
+        ...
+
+
+class Modality(Protocol):
+    """What items are: how they are read, spelt in tokens, checked, measured, drawn and written."""
+
+    @property
+    def name(self) -> str:
+        """Its row in the registry."""
+        ...
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The properties that ``evaluate`` measures and a model can be told."""
+        ...
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The properties that a picture shows when none was asked for."""
+        ...
+
+    def prepare(
+        self,
+        path: Path,
+        *,
+        column: str | None,
+        pad_to: int | None,
+        heldout: float,
+        workers: int,
+    ) -> Any:
+        """A token file of the items in a file."""
+        ...
+
+    def tokenizer(self, state: dict[str, Any]) -> Tokenizer[Any]:
+        """The tokenizer with a stored state."""
+        ...
+
+    def reference(self, arrays: Mapping[str, Any], versions: Mapping[str, str]) -> Any:
+        """The training set as far as ``evaluate`` needs it, from a checkpoint's arrays."""
+        ...
+
+    def evaluate(self, raw: Sequence[Any], reference: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """A table of one row an item, in order, with columns valid, sane, reason, novel; and a summary."""
+        ...
+
+    def check_output(self, path: Path) -> None:
+        """Refuses a path that ``write`` would not take."""
+        ...
+
+    def check_picture(self, path: Path) -> None:
+        """Refuses a path that ``picture`` would not take."""
+        ...
+
+    def write(self, frame: pd.DataFrame, path: Path) -> None:
+        """Writes a table, whole or not at all."""
+        ...
+
+    def picture(self, frame: pd.DataFrame, shown: Sequence[str], path: Path) -> None:
+        """Draws the rows of a table with the named properties."""
         ...
 
 

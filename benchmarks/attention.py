@@ -1,0 +1,60 @@
+"""Times the two forms of short-row attention on a CPU in bfloat16: the fused kernel and two plain products.
+
+    python benchmarks/attention.py
+
+Prints milliseconds, the best of several runs, forward and forward with backward, and the forms' ratio.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moldiff.nn.transformer import attend
+
+#: (rows, heads, length, features a head): a training batch of short rows, and a longer one.
+SHAPES = ((273, 6, 15, 32), (128, 6, 32, 32), (64, 6, 64, 32))
+REPEATS = 8
+
+
+def best(run: Callable[[], object]) -> float:
+    """Milliseconds of the fastest of several runs."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+def times(form: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[float, float]:
+    """Milliseconds of a form's forward, and of its forward with backward."""
+    return best(lambda: form(*inputs)), best(lambda: form(*inputs).sum().backward())
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The fused kernel."""
+    return functional.scaled_dot_product_attention(q, k, v)
+
+
+def products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What the network runs on a CPU in bfloat16."""
+    return attend(q, k, v, causal=False)
+
+
+def main() -> None:
+    """Prints one line a shape."""
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, bfloat16")
+    for shape in SHAPES:
+        inputs = [torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+        (f_1, b_1), (f_2, b_2) = times(fused, inputs), times(products, inputs)
+        print(
+            f"{shape}: forward {f_1:.2f} and {f_2:.2f} ms (fused / products {f_1 / f_2:.1f}), "
+            f"with backward {b_1:.2f} and {b_2:.2f} ms ({b_1 / b_2:.1f})"
+        )
+
+
+if __name__ == "__main__":
+    main()
