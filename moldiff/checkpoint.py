@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -150,9 +151,12 @@ def bundled() -> dict[str, Path]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    names = ("moldiff", "torch", "rdkit", "numpy", "lightning")
-    return {"python": platform.python_version(), **{n: metadata.version(n) for n in names}}
+    """Versions of what a result depends on, as far as it is installed."""
+    found = {"python": platform.python_version()}
+    for name in ("moldiff", "torch", "rdkit", "numpy", "lightning"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def published(network: torch.nn.Module) -> dict[str, Tensor]:

@@ -11,6 +11,9 @@ from moldiff.errors import MoldiffError, unknown
 
 MODALITIES = {"molecules": "moldiff.data.molecules:Molecules"}
 
+#: By modality; apart from it, because training needs a tokenizer but none of what else a modality imports.
+TOKENIZERS = {"molecules": "moldiff.data.smiles:SmilesTokenizer"}
+
 SCHEDULES = {
     "loglinear": "moldiff.diffusion.schedule:LogLinear",
     "cosine": "moldiff.diffusion.schedule:Cosine",
@@ -51,6 +54,7 @@ DATA = {
 
 TABLES: Mapping[str, Mapping[str, str]] = {
     "modality": MODALITIES,
+    "tokenizer": TOKENIZERS,
     "schedule": SCHEDULES,
     "process": PROCESSES,
     "condition dropout": CONDITION_DROPOUTS,

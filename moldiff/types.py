@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from moldiff.errors import MoldiffError
+
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
@@ -134,3 +136,8 @@ class Rows:
     cond: Tensor | None = None
     tokens: Tensor | None = None
     frozen: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse kept tokens without their places, and places without tokens."""
+        if (self.tokens is None) != (self.frozen is None):
+            raise MoldiffError("rows: tokens and frozen go together, got one of them")

@@ -52,7 +52,9 @@ def nucleus(log_p: Tensor, top_p: float, rule: NucleusRule = "standard") -> Tens
         raise MoldiffError(f"top_p: got {top_p}, must be in (0, 1]")
     if top_p == 1:
         return log_p
-    ordered, index = log_p.double().sort(dim=-1, descending=True, stable=True)
+    # Apple's GPUs have no float64.
+    wide = log_p if log_p.device.type == "mps" else log_p.double()
+    ordered, index = wide.sort(dim=-1, descending=True, stable=True)
     mass = ordered.exp().cumsum(-1)
     before = mass - ordered.exp()
     # Float error must not decide: .6 + .3 <= .9 has to hold.

@@ -1,7 +1,5 @@
 """Named samplers: each name stands for one documented choice of policies."""
 
-from typing import Literal
-
 from moldiff.diffusion.process import Level, Process
 from moldiff.diffusion.remasking import (
     DFM,
@@ -10,14 +8,13 @@ from moldiff.diffusion.remasking import (
     Confidence,
     ForwardBackward,
     Loop,
+    Normalize,
     Remasking,
     Rescale,
     Switch,
 )
 from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
 from moldiff.diffusion.walk import Readout
-
-Normalize = Literal["sum", "mean"]
 
 
 def mdlm(process: Process, steps: int, level: Level | None, readout: Readout) -> Sampler:

@@ -163,7 +163,7 @@ class FirstHittingSampler:
         x, frozen = walk.start(self.process)
         order = walk.random.uniform(rows.ids, 0, rows.length, Stream.ORDER)
         order = order.masked_fill(frozen, torch.inf)
-        t = torch.ones(x.shape[0], dtype=torch.float64, device=x.device)
+        t = torch.ones(x.shape[0], dtype=order.dtype, device=x.device)
         for number in range(rows.length):
             left = self.process.is_noise(x) & ~frozen
             if not left.any():

@@ -115,6 +115,6 @@ class Walk:
         log_p = guided[visit.fire]
         ids = self.rows.ids[visit.index]
         uniform = self.random.uniform(ids, visit.number, x_t.shape[1], Stream.TOKEN)[visit.fire]
-        tokens = draw(self.readout(log_p), uniform)
-        sure = temper(log_p, self.readout.temperature)
-        return tokens, sure.gather(-1, tokens[:, None]).squeeze(-1).exp()
+        sharpened = self.readout(log_p)
+        tokens = draw(sharpened, uniform)
+        return tokens, sharpened.gather(-1, tokens[:, None]).squeeze(-1).exp()
