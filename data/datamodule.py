@@ -135,10 +135,8 @@ class TokenDataModule(lightning.LightningDataModule):
         rank = Rank(trainer.global_rank, trainer.world_size) if trainer else Rank()
         return self._batches("train", (start, self.max_steps), rank)
 
-    def val_dataloader(self) -> StepBatches | list[Batch]:
-        """One pass over the held-out rows; none where nothing is held out."""
-        if len(self.rows["heldout"][1]) == 0:
-            return []
+    def val_dataloader(self) -> StepBatches:
+        """One pass over the held-out rows."""
         steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
         return self._batches("heldout", (0, steps), Rank())
 

@@ -12,7 +12,7 @@ from moldiff.chem import metrics, molecule, oracles, picture
 from moldiff.errors import MoldiffError, unknown
 
 from .datasets import TokenFile, hold_out
-from .readers import read_smiles
+from .readers import ReadResult, read_smiles
 from .smiles import SmilesTokenizer
 
 
@@ -23,6 +23,10 @@ class Molecules:
     name: ClassVar[str] = "molecules"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
+
+    def read(self, path: Path, *, column: str | None = None) -> list[str]:
+        """The molecules of a file as canonical SMILES, each once, in order; what is not sane is left out."""
+        return _some(read_smiles(path, column=column), path).smiles
 
     def prepare(
         self,
@@ -38,9 +42,7 @@ class Molecules:
 
         ``heldout`` is the share of rows kept from training, drawn with ``seed``.
         """
-        found = read_smiles(path, column=column, workers=workers)
-        if not found.smiles:
-            raise MoldiffError(f"no molecules in {path}: all {len(found.rejected)} rows are rejected")
+        found = _some(read_smiles(path, column=column, workers=workers), path)
         tokenizer = SmilesTokenizer.learn(found.smiles, pad_to)
         items = [tokenizer.encode(smiles) for smiles in found.smiles]
         values = oracles.score(found.smiles, self.properties, workers)
@@ -138,6 +140,13 @@ class Molecules:
             for _, row in frame.iterrows()
         ]
         picture.grid(frame["smiles"].tolist(), captions, path)
+
+
+def _some(found: ReadResult, path: Path) -> ReadResult:
+    """What was read, where it holds a molecule."""
+    if not found.smiles:
+        raise MoldiffError(f"no molecules in {path}: all {len(found.rejected)} rows are rejected")
+    return found
 
 
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:

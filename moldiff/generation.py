@@ -248,7 +248,7 @@ class Generation:
         """Writes the samples in the format of the suffix, and the summary to PATH.json."""
         path = Path(path)
         self.modality.write(self.frame, path)
-        _write(path.with_name(path.name + ".json"), self.to_json() + "\n")
+        write_text(path.with_name(path.name + ".json"), self.to_json() + "\n")
 
     def picture(self, path: str | Path, count: int = 20) -> None:
         """Draws up to ``count`` of the best samples with what was asked of them."""
@@ -324,7 +324,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import warnings
@@ -99,8 +100,9 @@ class Trainee(lightning.LightningModule):
         moves = torch.optim.lr_scheduler.LambdaLR(optimizer, rate(config, self.config.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": moves, "interval": "step"}}
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
-        """Moves the average."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, and the average moves with it: a checkpoint is taken before ``on_train_batch_end`` runs."""
+        super().optimizer_step(*args, **kwargs)
         self.ema.update(self.network)
 
     def on_train_start(self) -> None:
@@ -162,6 +164,8 @@ def properties(data: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest readable checkpoint in ``folder``; a run killed while writing leaves a torn last one."""
+    if not os.path.isdir(folder):  # false, too, for what cannot be a path
+        return None
     steps = {p: p.stem.removeprefix("step=") for p in folder.glob("step=*.ckpt")}
     for path in sorted((p for p, step in steps.items() if step.isdecimal()), key=lambda p: -int(steps[p])):
         try:
@@ -284,7 +288,7 @@ def _start(config: TrainConfig, resume: bool) -> Path | None:
     checkpoint = latest_checkpoint(out / "checkpoints")
     if resume and checkpoint is None:
         raise MoldiffError(f"--resume: got {out}, which holds no checkpoint; leave it out to start")
-    if not resume and (checkpoint is not None or (out / CARD).exists()):
+    if not resume and (checkpoint is not None or os.path.exists(out / CARD)):
         raise MoldiffError(f"out: got {out}, which holds a run; add --resume or choose another folder")
     return checkpoint
 
@@ -315,6 +319,8 @@ def _lightning_as_a_guest() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            # A run that is resumed has a folder of checkpoints, and means to.
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
             yield
     except SystemExit:
         signal.signal(signal.SIGINT, on_interrupt)

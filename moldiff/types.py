@@ -78,6 +78,10 @@ class Modality(Protocol):
         """The properties that a picture shows when none was asked for."""
         ...
 
+    def read(self, path: Path, *, column: str | None = None) -> list[Any]:
+        """The items of a file in their canonical form, in order."""
+        ...
+
     def prepare(
         self,
         path: Path,

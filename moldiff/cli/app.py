@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 
 from moldiff.cli.data import data_app
 from moldiff.cli.generate import generate
+from moldiff.cli.likelihood import likelihood
 from moldiff.cli.models import models, show
 from moldiff.cli.train import train
 from moldiff.errors import MoldiffError
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(train)
+app.command()(likelihood)
 app.command()(models)
 app.command()(show)
 app.add_typer(data_app, name="data")
@@ -51,6 +53,8 @@ def run(arguments: list[str]) -> int:
         # The reader went away (`moldiff ... | head`); nothing is left to tell anyone.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    if code == INTERRUPTED:  # typer makes an exit code of the interrupt
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 

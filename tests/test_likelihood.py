@@ -1,0 +1,65 @@
+"""The bound on -log p of given items: exact parts, bounds from below, errors that are data."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moldiff.errors import MoldiffError
+from moldiff.generation import Model
+from moldiff.likelihood import bound
+
+ITEMS = ["CCO", "C1CCCCC1", "CC(=O)O", "CCN"]
+
+
+def test_the_length_term_is_the_share_of_training_rows_of_that_length(tiny_model: Model) -> None:
+    found = bound(tiny_model, ITEMS, times=4)
+    lengths = tiny_model.table.lengths
+    for item, term in zip(ITEMS, found.length, strict=True):
+        tokens = len(tiny_model.tokenizer.encode(item))
+        assert term == pytest.approx(-math.log((lengths == tokens).mean()))
+    assert (found.total > found.length).all()
+
+
+def test_an_estimate_depends_on_the_seed_and_the_place_alone(tiny_model: Model) -> None:
+    whole = bound(tiny_model, ITEMS, times=8, seed=5)
+    assert np.array_equal(bound(tiny_model, ITEMS[:2], times=8, seed=5).total, whole.total[:2])
+    assert not np.array_equal(bound(tiny_model, ITEMS, times=8, seed=6).total, whole.total)
+
+
+def test_estimates_of_many_and_of_few_times_agree_within_their_errors(tiny_model: Model) -> None:
+    few, many = (bound(tiny_model, ITEMS * 40, times=times, seed=1) for times in (16, 256))
+    off = few.total.mean() - many.total.mean()
+    assert abs(off) < 5 * math.hypot(*(np.linalg.norm(f.se) / len(f.se) for f in (few, many)))
+
+
+def test_items_out_of_reach_have_a_reason_and_no_bound(tiny_model: Model) -> None:
+    found = bound(tiny_model, ["CCO", "C[Se]C", "C" * 300], times=2)
+    assert found.reasons[0] is None
+    assert "[Se]" in str(found.reasons[1])
+    assert "300" in str(found.reasons[2])
+    assert np.isnan(found.total).tolist() == [False, True, True]
+
+
+def test_too_few_times_are_refused(tiny_model: Model) -> None:
+    with pytest.raises(MoldiffError, match="times: got 1"):
+        bound(tiny_model, ITEMS, times=1)
+
+
+def test_command_writes_one_row_a_molecule(
+    tiny: Path, textbook: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    import pandas as pd
+
+    from moldiff.cli.app import run
+
+    out = tmp_path / "l.csv"
+    arguments = ["likelihood", str(textbook), str(tiny), "--times", "2", "--device", "cpu"]
+    assert run([*arguments, "--out", str(out), "--json"]) == 0
+    facts, table = json.loads(capsys.readouterr().out), pd.read_csv(out)
+    assert facts["molecules"] == len(table)
+    assert facts["nats_per_molecule"] == pytest.approx(table["nll"].mean())
+    assert facts["out_of_reach"] == table["reason"].notna().sum()
