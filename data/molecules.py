@@ -1,6 +1,6 @@
 """Molecules as a modality: reader, tokenizer, check, properties, picture and writers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -14,6 +14,7 @@ from moldiff.errors import MoldiffError, unknown
 from .datasets import TokenFile, hold_out
 from .readers import ReadResult, read_smiles
 from .smiles import SmilesTokenizer
+from .writers import WRITERS
 
 
 @final
@@ -111,12 +112,13 @@ class Molecules:
     def write(self, frame: pd.DataFrame, path: Path) -> None:
         """Writes a table by the path's suffix, whole or not at all.
 
-        ``.csv`` holds every row and column; ``.smi`` the valid molecules, one a line.
+        ``.csv`` and ``.jsonl`` hold every row and column; ``.smi`` the valid molecules, one a line; ``.sdf``
+        the valid molecules with 2-D coordinates and every column.
         """
         self.check_output(path)
         part = path.with_name(path.name + ".part")
         try:
-            _WRITERS[path.suffix](frame, part)
+            WRITERS[path.suffix](frame, part)
             part.replace(path)
         except OSError as error:
             part.unlink(missing_ok=True)
@@ -124,8 +126,8 @@ class Molecules:
 
     def check_output(self, path: Path) -> None:
         """Refuses a path whose suffix no writer takes."""
-        if path.suffix not in _WRITERS:
-            raise unknown("kind of output file", path.suffix or path.name, _WRITERS)
+        if path.suffix not in WRITERS:
+            raise unknown("kind of output file", path.suffix or path.name, WRITERS)
 
     def check_picture(self, path: Path) -> None:
         """Refuses a path whose suffix no picture has."""
@@ -156,17 +158,4 @@ def _headline(summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, "novel": novel, "rejects": rejects}
 
 
-def _write_smi(frame: pd.DataFrame, path: Path) -> None:
-    lines = frame.loc[frame["valid"], "smiles"]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, index=False)
-
-
 _NOVEL = ("novel_canonical", "novel_canonical_train", "novel_upstream", "novel_upstream_train")
-_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
-    ".csv": _write_csv,
-    ".smi": _write_smi,
-}

@@ -156,9 +156,9 @@ class Model:
         raw = [self.tokenizer.decode(drawn[i]) for i in sorted(drawn)]
         frame, summary = self.modality.evaluate(raw, self.reference)
         facts = {
+            **summary,
             "requested": request.n,
             "drawn": len(raw),
-            **summary,
             **_cost(cost, len(raw), seconds),
             "properties": self._properties(frame, targets),
             "nearest_rows_distance": plan.distance,

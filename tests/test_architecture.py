@@ -41,7 +41,6 @@ MODULES = {
     "moldiff.diffusion.sampler": 3,
     "moldiff.diffusion.objective": 3,
     "moldiff.diffusion": 3,
-    "moldiff.diffusion.presets": 4,
     "moldiff.assembly": 5,
     "moldiff.likelihood": 5,
     "moldiff.conditions": 5,

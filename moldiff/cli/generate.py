@@ -39,7 +39,7 @@ Seed = Annotated[int, typer.Option(help="Sample i depends on the seed and i alon
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a batch, or auto.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
-Out = Annotated[Path | None, typer.Option(help="Table: .csv, or .smi for the valid ones.")]
+Out = Annotated[Path | None, typer.Option(help="Table: .csv or .jsonl; .smi or .sdf for the valid ones.")]
 Grid = Annotated[Path | None, typer.Option(help="Picture of the best: .png or .svg.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
