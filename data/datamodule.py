@@ -19,12 +19,12 @@ from moldiff.errors import MoldiffError
 class StepPlan:
     """Which rows make up the batch of each step; every batch holds rows of one length.
 
-    An epoch visits each row once; the last batch of a length is topped up with rows of that length, so that
-    batches of a length are alike in size.
+    An epoch visits each row once. The rows of a length are shared out evenly over as few batches as hold at
+    most ``batch_tokens`` tokens each; a length with few rows has one small batch.
 
     Args:
         lengths: (N,) tokens a row.
-        batch_tokens: tokens a batch, about.
+        batch_tokens: tokens of a full batch; a row longer than that is a batch of its own.
         seed: of the order.
     """
 
@@ -62,9 +62,7 @@ class StepPlan:
         for length in np.unique(self.lengths):
             rows = generator.permutation(np.flatnonzero(self.lengths == length))
             size = max(1, self.batch_tokens // int(length))
-            count = -(-len(rows) // size)
-            filled = np.resize(rows, count * size) if len(rows) >= size else rows
-            batches.extend(np.split(filled, count) if len(rows) >= size else [rows])
+            batches.extend(np.array_split(rows, -(-len(rows) // size)))
         return [batches[i] for i in generator.permutation(len(batches))]
 
 
@@ -99,8 +97,10 @@ class StepBatches:
         places = np.arange(self.rank.index, len(chosen), self.rank.count)
         index = torch.from_numpy(chosen[places])
         cond = None if self.cond is None else self.cond[index]
-        place = torch.from_numpy(places)
-        return Batch(self.tokens[index, :length], cond, place, len(chosen), step)
+        whole = max(self.plan.batch_tokens, len(chosen) * length)
+        return Batch(
+            self.tokens[index, :length], cond, torch.from_numpy(places), len(chosen), step, whole
+        )
 
 
 @final

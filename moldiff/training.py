@@ -101,7 +101,7 @@ class Trainee(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": moves, "interval": "step"}}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """One step, and the average moves with it: a checkpoint is taken before ``on_train_batch_end`` runs."""
+        """One step, and the average with it: checkpoints are taken before ``on_train_batch_end`` runs."""
         super().optimizer_step(*args, **kwargs)
         self.ema.update(self.network)
 

@@ -22,6 +22,8 @@ class Batch:
         rows: (B,) int64 places in the whole batch; with the step they fix every random draw.
         size: rows of the whole batch over all processes.
         step: the step's number.
+        whole: tokens that a full batch holds; the loss is a sum over tokens divided by this, so that a small
+            batch counts for little and the shares of several processes add up.
     """
 
     tokens: Tensor
@@ -29,11 +31,12 @@ class Batch:
     rows: Tensor
     size: int
     step: int
+    whole: int
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised, the likelihood bound in nats a token, and named parts for the log."""
+    """What is minimised, the likelihood bound in nats a token of this share, and named parts for the log."""
 
     total: Tensor
     nll: Tensor
@@ -44,7 +47,7 @@ class Objective(Protocol):
     """A loss that depends on (seed, step, batch) and on nothing else."""
 
     def __call__(self, denoiser: Denoiser, batch: Batch) -> Loss:
-        """The loss of one batch, a mean over its tokens."""
+        """The loss of one share of a batch."""
         ...
 
 
@@ -77,5 +80,5 @@ class DiffusionObjective:
         draw = self.random.uniform(batch.rows, batch.step, 2 * x_0.shape[1], Stream.NOISE)
         x_t = self.process.q_sample(x_0, t, torch.stack(draw.chunk(2, dim=1)))
         log_x0 = denoiser(x_t, t.float(), batch.cond)
-        nll = self.process.nelbo(log_x0, x_0, x_t, t).mean()
-        return Loss(nll, nll.detach())
+        nelbo = self.process.nelbo(log_x0, x_0, x_t, t)
+        return Loss(nelbo.sum() / batch.whole, nelbo.detach().mean())
