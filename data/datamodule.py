@@ -1,7 +1,7 @@
 """Batches that are a function of (seed, step), so that a resumed run needs no memory of the order."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import lightning
@@ -98,9 +98,7 @@ class StepBatches:
         index = torch.from_numpy(chosen[places])
         cond = None if self.cond is None else self.cond[index]
         whole = max(self.plan.batch_tokens, len(chosen) * length)
-        return Batch(
-            self.tokens[index, :length], cond, torch.from_numpy(places), len(chosen), step, whole
-        )
+        return Batch(self.tokens[index, :length], cond, torch.from_numpy(places), len(chosen), step, whole)
 
 
 @final
@@ -135,15 +133,26 @@ class TokenDataModule(lightning.LightningDataModule):
         rank = Rank(trainer.global_rank, trainer.world_size) if trainer else Rank()
         return self._batches("train", (start, self.max_steps), rank)
 
-    def val_dataloader(self) -> StepBatches:
-        """One pass over the held-out rows."""
-        steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
-        return self._batches("heldout", (0, steps), Rank())
+    def val_dataloader(self) -> Iterable[Batch]:
+        """One pass over the held-out rows, each once.
+
+        A row's noise depends on its number among the held-out rows and not on the batches, and its stratum of
+        time on a fixed shuffle of these numbers, so figures of runs with the same rows compare.
+        """
+        n = len(self.rows["heldout"][1])
+        place = torch.from_numpy(np.random.default_rng(0).permutation(n))
+        plan = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0)
+        batches = self._batches("heldout", (0, plan.steps_per_epoch), Rank())
+        return [
+            replace(batches.batch(step), rows=place[torch.from_numpy(plan.rows(step))], size=n, step=0)
+            for step in range(plan.steps_per_epoch)
+        ]
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """The batch with its tensors on ``device``."""
         cond = None if batch.cond is None else batch.cond.to(device)
-        return Batch(batch.tokens.to(device), cond, batch.rows.to(device), batch.size, batch.step)
+        tokens, rows = batch.tokens.to(device), batch.rows.to(device)
+        return replace(batch, tokens=tokens, cond=cond, rows=rows)
 
     def _batches(self, part: str, span: tuple[int, int], rank: Rank) -> StepBatches:
         tokens, lengths, cond = self.rows[part]

@@ -1,5 +1,6 @@
 """Token files: a data set encoded once, so that training needs neither its source nor its readers."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,14 @@ class TokenFile:
         """The tokens of item i."""
         start = int(self.lengths[:i].sum())
         return [int(token) for token in self.tokens[start : start + int(self.lengths[i])]]
+
+    def fingerprint(self) -> str:
+        """A short hash of the items, which of them are held out, and the vocabulary."""
+        digest = hashlib.blake2b(digest_size=8)
+        for part in (self.identities.tobytes(), self.heldout.tobytes(), self.tokens.tobytes()):
+            digest.update(part)
+        digest.update(json.dumps(self.info["tokenizer"], sort_keys=True).encode())
+        return digest.hexdigest()
 
     def padded(self, fill: int = 0) -> NDArray[np.int64]:
         """All items as one (N, longest) array, ``fill`` behind each item's end."""

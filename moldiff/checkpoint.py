@@ -49,7 +49,7 @@ class Card(_Section):
     format: int = FORMAT
     name: str
     description: str = ""
-    license: str = "Apache-2.0"
+    license: str = ""
     sha256: str
     parameters: int
     max_length: int = Field(ge=1)

@@ -90,8 +90,8 @@ class TrainConfig(_Section):
     where the device computes in it.
     """
 
-    name: str = "model"
     description: str = ""
+    license: str = ""
     out: Path = Path("runs/model")
     seed: int = Field(default=0, ge=0, lt=2**63)
     max_steps: int = Field(default=1000, ge=1)

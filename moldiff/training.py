@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, final
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from moldiff import registry
 from moldiff.assembly import build_network, build_process, build_sampler, network_config, pick_device
-from moldiff.checkpoint import CARD, Card, Checkpoint, published, versions
+from moldiff.checkpoint import CARD, Checkpoint
 from moldiff.conditions import ConditionSpec, encode_all, fit_all
 from moldiff.config import OptimizerConfig, TrainConfig
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
@@ -31,7 +32,7 @@ from moldiff.errors import MoldiffError
 from moldiff.nn.ema import Ema
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
 from moldiff.nn.precision import computes_bfloat16
-from moldiff.nn.transformer import Transformer
+from moldiff.publishing import publish, run_facts
 
 #: Settings without which a resumed run would not be the same run.
 SHARED = {
@@ -58,9 +59,11 @@ def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
 class Trainee(lightning.LightningModule):
     """What Lightning trains: it wires network, objective, condition dropout and average together."""
 
-    def __init__(self, network: nn.Module, process: Process, config: TrainConfig) -> None:
+    def __init__(self, network: nn.Module, process: Process, config: TrainConfig, rows: str = "") -> None:
+        """Takes a fingerprint of the training ``rows``, which a resumed run has to share."""
         super().__init__()
         self.network, self.config = network, config
+        self.shared = {**config.model_dump(mode="json", include=SHARED), "data": rows}
         self.random = RowRandom(config.seed)
         self.objective: Objective = DiffusionObjective(process, self.random, config.t_min)
         self.held_out: Objective = DiffusionObjective(process, RowRandom(VALIDATION_SEED))
@@ -77,13 +80,13 @@ class Trainee(lightning.LightningModule):
             torch.manual_seed(int(self.random.bits(rank, batch.step, 1, Stream.NETWORK)))
         loss = self.objective(self.network, self._hide(batch))
         self.log("loss", loss.nll, prog_bar=True)
-        return loss.total
+        # Lightning's strategies average over processes, and the shares of a batch are to be added up.
+        return loss.total * self.trainer.world_size
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Logs the bound of a held-out batch, in nats a token, unconditionally."""
         cond = None if batch.cond is None else torch.full_like(batch.cond, torch.nan)
-        blind = Batch(batch.tokens, cond, batch.rows, batch.size, batch.step)
-        nll = self.held_out(self.network, blind).nll
+        nll = self.held_out(self.network, replace(batch, cond=cond)).nll
         self.log("heldout_nll", nll, batch_size=batch.tokens.numel(), on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -120,14 +123,14 @@ class Trainee(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the average, and the settings that a resumed run must share."""
         checkpoint["ema"] = self.ema.state_dict()
-        checkpoint["shared"] = self.config.model_dump(mode="json", include=SHARED)
+        checkpoint["shared"] = self.shared
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the average back; MoldiffError where this run is set up otherwise."""
-        ours = self.config.model_dump(mode="json", include=SHARED)
         for key, theirs in checkpoint.get("shared", {}).items():
-            if ours[key] != theirs:
-                raise MoldiffError(f"--resume: got {key} {ours[key]}, but this run was started with {theirs}")
+            ours = self.shared[key]
+            if ours != theirs:
+                raise MoldiffError(f"--resume: got {key} {ours}, but this run was started with {theirs}")
         self.ema.load_state_dict(checkpoint["ema"])
 
     def _hide(self, batch: Batch) -> Batch:
@@ -135,8 +138,7 @@ class Trainee(lightning.LightningModule):
             return batch
         slots = batch.cond.shape[1]
         uniform = self.random.uniform(batch.rows, batch.step, slots + 1, Stream.CONDITION)
-        cond = self.dropout(batch.cond, uniform)
-        return Batch(batch.tokens, cond, batch.rows, batch.size, batch.step)
+        return replace(batch, cond=self.dropout(batch.cond, uniform))
 
 
 def data_module(data: Any, config: TrainConfig, conditions: Sequence[ConditionSpec]) -> Any:
@@ -197,6 +199,8 @@ def build_trainer(config: TrainConfig) -> lightning.Trainer:
         every_n_train_steps=config.checkpoint_every,
         save_on_exception=False,
         enable_version_counter=False,
+        # Else the last one is put off until validation, while the average stands in for the weights.
+        save_on_train_epoch_end=True,
     )
     # Progress is for a person who watches; a log file gets the CSV instead.
     watched = sys.stderr.isatty()
@@ -241,7 +245,7 @@ def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
     kept = config.out / TOKENS
     if path.suffix == kept.suffix:
         return token_file.load(path)
-    if resume and kept.exists():
+    if (resume or _launched()) and kept.exists():
         return token_file.load(kept)
     return registry.build("modality", config.data.modality).prepare(
         path,
@@ -267,16 +271,18 @@ def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
     tokenizer = registry.resolve("tokenizer", data.info["modality"]).from_state(data.info["tokenizer"])
     process = build_process(config, tokenizer.vocab_size)
     network = build_network(config, process, int(data.lengths.max()), conditions)
-    trainee, module = Trainee(network, process, config), data_module(data, config, conditions)
+    trainee = Trainee(network, process, config, data.fingerprint())
+    module = data_module(data, config, conditions)
     padded = tokenizer.state().get("pad_to")
     if padded != config.data.pad_to:
         raise MoldiffError(f"data.pad_to: got {config.data.pad_to}, but the token file has {padded}")
     _keep(data, config)
     with _lightning_as_a_guest():
         trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
-        facts = _facts(config, data, module, _held_out(trainer, trainee, module))
+        held_out = _held_out(trainer, trainee, module)
     trainee.ema.swap(network)
-    published = _publish(config, data, conditions, network, facts)
+    facts = run_facts(config, data, module.steps_per_epoch, held_out)
+    published = publish(config, data, conditions, network, facts)
     if trainer.is_global_zero:
         published.save(config.out)
     return published
@@ -301,12 +307,17 @@ def _rehearse(config: TrainConfig) -> None:
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
 
 
+def _launched() -> bool:
+    """Whether another process of this run, which goes first, has started this one."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
 def _keep(data: Any, config: TrainConfig) -> None:
     """Keeps the tokens in the run's folder, for a resumed run; MoldiffError where it cannot be written."""
     given = config.data.path is not None and config.data.path.suffix == Path(TOKENS).suffix
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        if not given:
+        if not given and not _launched():
             data.save(config.out / TOKENS)
     except OSError as error:
         raise MoldiffError(f"out: got {config.out}, cannot write there ({error.strerror})") from None
@@ -332,56 +343,3 @@ def _held_out(trainer: lightning.Trainer, trainee: Trainee, module: Any) -> floa
     if len(module.rows["heldout"][1]) == 0:
         return None
     return float(trainer.validate(trainee, datamodule=module, verbose=False)[0]["heldout_nll"])
-
-
-def _facts(config: TrainConfig, data: Any, module: Any, held_out: float | None) -> dict[str, Any]:
-    """What a card says of a run."""
-    steps, tokens = config.max_steps, int(data.lengths[~data.heldout].sum())
-    return {
-        "steps": steps,
-        "tokens": steps * tokens // module.steps_per_epoch,
-        "epochs": round(steps / module.steps_per_epoch, 2),
-        "heldout_nats_per_token": held_out,
-        "rows": len(data),
-        "heldout_rows": int(data.heldout.sum()),
-        **{key: data.info.get(key) for key in ("source", "rejected", "duplicates")},
-    }
-
-
-def _publish(
-    config: TrainConfig,
-    data: Any,
-    conditions: tuple[ConditionSpec, ...],
-    network: Transformer,
-    facts: dict[str, Any],
-) -> Checkpoint:
-    """The published form of a trained network: weights, the table targets need, and the novelty reference."""
-    train = ~data.heldout
-    names = tuple(dict.fromkeys(c.name for c in conditions))
-    order = np.argsort(data.identities)
-    arrays = {
-        **published(network),
-        "table.lengths": torch.from_numpy(data.lengths[train].astype(np.int16)),
-        # Half precision keeps three digits, more than a target needs, in half the bytes.
-        **{f"table.{n}": torch.from_numpy(data.properties[n][train]).half() for n in names},
-        "reference.hashes": torch.from_numpy(data.identities[order]),
-        "reference.in_train": torch.from_numpy(train[order]),
-    }
-    # A path is of the machine that trained, not of the model.
-    settings = {"out": TrainConfig().out, "data": config.data.model_copy(update={"path": None})}
-    card = Card(
-        name=config.name,
-        description=config.description,
-        sha256="",
-        parameters=sum(p.numel() for p in network.parameters()),
-        max_length=network.config.max_length,
-        tokenizer=data.info["tokenizer"],
-        conditions=conditions,
-        length=config.data.length,
-        table=names,
-        config=config.model_copy(update=settings),
-        training=facts,
-        versions={**versions(), "rdkit": str(data.info.get("rdkit", "unknown"))},
-        default=config.default,
-    )
-    return Checkpoint(card, arrays)

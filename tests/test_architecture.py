@@ -43,6 +43,7 @@ MODULES = {
     "moldiff.diffusion": 3,
     "moldiff.assembly": 5,
     "moldiff.likelihood": 5,
+    "moldiff.publishing": 5,
     "moldiff.conditions": 5,
     "moldiff.training": 5,
     "moldiff.generation": 5,

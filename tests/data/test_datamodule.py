@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,11 @@ def test_an_epoch_visits_each_training_row_and_no_held_out_one(tokens: Any, modu
     for number in range(3):
         batches = itertools.islice(module.train_dataloader(), number * epoch, (number + 1) * epoch)
         seen = rows(batches)
+        assert len(seen) == len(set(seen))
         assert set(seen) == items(tokens, ~tokens.heldout)
-        # What is left over of a length is topped up, by less than a batch a length.
-        assert len(seen) - len(set(seen)) < 64 / 1 * len(np.unique(tokens.lengths))
-    assert set(rows(iter(module.val_dataloader()))) == items(tokens, tokens.heldout)
+    held = rows(iter(module.val_dataloader()))
+    assert len(held) == len(set(held))
+    assert set(held) == items(tokens, tokens.heldout)
     assert not items(tokens, tokens.heldout) & items(tokens, ~tokens.heldout)
 
 
@@ -56,7 +58,7 @@ def test_a_batch_has_one_length_and_about_the_tokens_asked(tokens: Any, module: 
     sizes = set()
     for batch in itertools.islice(module.train_dataloader(), 2 * module.steps_per_epoch):
         assert {lengths[tuple(row)] for row in batch.tokens.tolist()} == {batch.tokens.shape[1]}
-        assert batch.tokens.numel() <= max(64, batch.tokens.shape[1])
+        assert batch.tokens.numel() <= max(64, batch.tokens.shape[1]) == batch.whole
         assert batch.size == len(batch.tokens)
         sizes.add(batch.size)
     assert len(sizes) > 3
@@ -104,6 +106,23 @@ def test_the_shares_of_the_ranks_make_up_the_batch(module: Any) -> None:
         assert torch.equal(torch.cat([share.tokens for share in shares]), whole.tokens[places])
 
 
+def test_held_out_noise_does_not_depend_on_the_batches(tokens: Any, small: Small) -> None:
+    def told(batch_tokens: int) -> dict[tuple[int, ...], int]:
+        settings = small(f"batch_tokens={batch_tokens}")
+        conditions = training.fit_all(settings.conditions, training.properties(tokens), ~tokens.heldout)
+        batches = training.data_module(tokens, settings, conditions).val_dataloader()
+        assert {(batch.size, batch.step) for batch in batches} == {(int(tokens.heldout.sum()), 0)}
+        return {
+            tuple(row): place
+            for batch in batches
+            for row, place in zip(batch.tokens.tolist(), batch.rows.tolist(), strict=True)
+        }
+
+    few, many = told(40), told(4000)
+    assert few == many
+    assert sorted(few.values()) == list(range(len(few)))
+
+
 class Recorder(torch.nn.Module):
     """A denoiser that knows nothing and remembers what it was asked."""
 
@@ -144,10 +163,10 @@ def test_noise_times_and_hidden_conditions_are_functions_of_the_seed_and_the_ste
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
     other = asked(small("seed=1"), batches)
     assert not any(same(a, b) for a, b in zip(first, other, strict=True))
-    moved = asked(small(), [Batch(b.tokens, b.cond, b.rows, b.size, b.step + 1) for b in batches])
+    moved = asked(small(), [replace(b, step=b.step + 1) for b in batches])
     assert not any(same(a, b) for a, b in zip(first, moved, strict=True))
     # A rank's rows get what they get in the whole batch.
-    shares = [Batch(b.tokens[1::2], b.cond[1::2], b.rows[1::2], b.size, b.step) for b in batches]
+    shares = [replace(b, tokens=b.tokens[1::2], cond=b.cond[1::2], rows=b.rows[1::2]) for b in batches]
     for whole, share in zip(first, asked(small(), shares), strict=True):
         assert same(tuple(each[1::2] for each in whole), share)
 

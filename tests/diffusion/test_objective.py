@@ -16,7 +16,7 @@ from moldiff.errors import MoldiffError
 
 def batch_of(tokens: Tensor, step: int = 0) -> Batch:
     rows = torch.arange(len(tokens))
-    return Batch(tokens, None, rows, len(tokens), step)
+    return Batch(tokens, None, rows, len(tokens), step, tokens.numel())
 
 
 def part(batch: Batch, chosen: Tensor) -> Batch:
@@ -60,12 +60,18 @@ def test_loss_is_a_function_of_seed_step_and_rows(process: Process) -> None:
 
 
 @pytest.mark.parametrize("process", [Masked(3), Uniform(3)], ids=str)
-def test_mean_over_two_ranks_is_the_loss_of_the_whole_batch(process: Process) -> None:
+def test_shares_of_any_size_add_up_to_the_loss_of_the_whole_batch(process: Process) -> None:
     objective, batch = DiffusionObjective(process, RowRandom(1)), batch_of(some_tokens(), step=7)
     whole = objective(by_position, batch).total
-    for shares in ((torch.arange(32), torch.arange(32, 64)), torch.arange(64).view(32, 2).T):
-        ranks = [objective(by_position, part(batch, share)).total for share in shares]
-        torch.testing.assert_close(sum(ranks) / 2, whole, rtol=1e-6, atol=0)
+    for sizes in ((32, 32), (63, 1), (64, 0), (20, 30, 14)):
+        ranks = [objective(by_position, part(batch, share)).total for share in torch.arange(64).split(sizes)]
+        torch.testing.assert_close(sum(ranks), whole, rtol=1e-6, atol=0)
+
+
+def test_a_batch_that_is_not_full_counts_for_its_share() -> None:
+    objective, batch = DiffusionObjective(Masked(3), RowRandom(1)), batch_of(some_tokens(), step=7)
+    loss = objective(by_position, replace(batch, whole=4 * batch.whole))
+    torch.testing.assert_close(loss.total, loss.nll / 4)
 
 
 @pytest.mark.parametrize("name", ["masked", "uniform"])
@@ -100,7 +106,7 @@ def test_total_has_a_slope_and_the_logged_bound_has_none() -> None:
 
     for process in (Masked(3), Uniform(3)):
         loss = DiffusionObjective(process, RowRandom(0))(denoiser, batch_of(some_tokens()))
-        assert loss.total == loss.nll
+        torch.testing.assert_close(loss.total, loss.nll)
         assert not loss.nll.requires_grad
         (slope,) = torch.autograd.grad(loss.total, logits)
         assert slope.isfinite().all()

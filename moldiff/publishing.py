@@ -1,0 +1,67 @@
+"""Publishing: a trained network and what it was trained on, as a model that others can load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from moldiff.checkpoint import Card, Checkpoint, published, versions
+from moldiff.conditions import ConditionSpec
+from moldiff.config import TrainConfig
+from moldiff.nn.transformer import Transformer
+
+
+def run_facts(config: TrainConfig, data: Any, steps_per_epoch: int, held_out: float | None) -> dict[str, Any]:
+    """What a card says of a run."""
+    steps, tokens = config.max_steps, int(data.lengths[~data.heldout].sum())
+    return {
+        "steps": steps,
+        "tokens": steps * tokens // steps_per_epoch,
+        "epochs": round(steps / steps_per_epoch, 2),
+        "heldout_nats_per_token": held_out,
+        "rows": len(data),
+        "heldout_rows": int(data.heldout.sum()),
+        **{key: data.info.get(key) for key in ("source", "rejected", "duplicates")},
+    }
+
+
+def publish(
+    config: TrainConfig,
+    data: Any,
+    conditions: tuple[ConditionSpec, ...],
+    network: Transformer,
+    facts: dict[str, Any],
+) -> Checkpoint:
+    """The published form of a trained network: weights, the table targets need, and the novelty reference."""
+    train = ~data.heldout
+    names = tuple(dict.fromkeys(c.name for c in conditions))
+    order = np.argsort(data.identities)
+    arrays = {
+        **published(network),
+        "table.lengths": torch.from_numpy(data.lengths[train].astype(np.int16)),
+        # Half precision keeps three digits, more than a target needs, in half the bytes.
+        **{f"table.{n}": torch.from_numpy(data.properties[n][train]).half() for n in names},
+        "reference.hashes": torch.from_numpy(data.identities[order]),
+        "reference.in_train": torch.from_numpy(train[order]),
+    }
+    # A path is of the machine that trained, not of the model.
+    settings = {"out": TrainConfig().out, "data": config.data.model_copy(update={"path": None})}
+    card = Card(
+        name=config.out.resolve().name,
+        description=config.description,
+        license=config.license,
+        sha256="",
+        parameters=sum(p.numel() for p in network.parameters()),
+        max_length=network.config.max_length,
+        tokenizer=data.info["tokenizer"],
+        conditions=conditions,
+        length=config.data.length,
+        table=names,
+        config=config.model_copy(update=settings),
+        training=facts,
+        versions={**versions(), "rdkit": str(data.info.get("rdkit", "unknown"))},
+        default=config.default,
+    )
+    return Checkpoint(card, arrays)
