@@ -9,9 +9,10 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from moldiff.errors import MoldiffError
+from moldiff.files import written
 
 FORMAT = 1
 
@@ -78,10 +79,9 @@ class TokenFile:
             "identities": self.identities,
             **{f"property.{name}": column for name, column in self.properties.items()},
         }
-        part = path.with_name(path.name + ".part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, part, {"format": str(FORMAT), "info": json.dumps(self.info)})
-        part.replace(path)
+        data = save(arrays, {"format": str(FORMAT), "info": json.dumps(self.info)})
+        with written(path) as part:
+            part.write_bytes(data)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moldiff.chem import metrics, molecule, oracles, picture
 from moldiff.errors import MoldiffError, unknown
+from moldiff.files import written
 
 from .datasets import TokenFile, hold_out
 from .readers import ReadResult, read_smiles
@@ -24,6 +25,7 @@ class Molecules:
     name: ClassVar[str] = "molecules"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
+    key: ClassVar[str] = "smiles"
 
     def read(self, path: Path, *, column: str | None = None) -> list[str]:
         """The molecules of a file as canonical SMILES, each once, in order; what is not sane is left out."""
@@ -83,10 +85,8 @@ class Molecules:
             hashes, np.asarray(arrays["in_train"], dtype=bool), versions.get("rdkit", "unknown")
         )
 
-    def evaluate(
-        self, raw: Sequence[str], reference: metrics.Reference
-    ) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """A table of one row a string, in order, and its counts and rates.
+    def evaluate(self, raw: Sequence[str], reference: metrics.Reference) -> pd.DataFrame:
+        """A table of one row a string, in order.
 
         Columns: smiles (canonical, missing where not valid), raw, valid, sane, reason, novel (to every row
         of the data set, by canonical SMILES), and every property, NaN where not valid.
@@ -95,6 +95,10 @@ class Molecules:
         canonical = [check.canonical for check in checks]
         valid = np.array([check.valid for check in checks], dtype=bool)
         ids = self.identities([text or "" for text in canonical])
+        distinct = list(dict.fromkeys(canonical))
+        place = {text: number for number, text in enumerate(distinct)}
+        places = [place[text] for text in canonical]
+        scores = oracles.score(distinct, self.properties)
         columns: dict[str, Any] = {
             "smiles": canonical,
             "raw": list(raw),
@@ -102,12 +106,22 @@ class Molecules:
             "sane": np.array([check.sane for check in checks], dtype=bool),
             "reason": [check.reason for check in checks],
             "novel": valid & ~reference.contains(ids),
-            **oracles.score(canonical, self.properties),
+            **{name: values[places] for name, values in scores.items()},
         }
-        summary = metrics.summarise(raw, checks, reference)
+        return pd.DataFrame(columns)
+
+    def summarise(self, frame: pd.DataFrame, reference: metrics.Reference) -> dict[str, Any]:
+        """The counts and rates of a table, and the means of its novel rows (docs/metrics.md)."""
+        raw = frame["raw"].tolist()
+        checks = [
+            molecule.Check(*row)
+            for row in zip(
+                _texts(frame["smiles"]), frame["valid"], frame["sane"], _texts(frame["reason"]), strict=True
+            )
+        ]
         marks = metrics.novelty_flags(raw, checks, reference)
-        summary["novel_means"] = {name: metrics.novel_mean(columns[name], marks) for name in self.properties}
-        return pd.DataFrame(columns), _headline(summary)
+        means = {n: metrics.novel_mean(frame[n].to_numpy(dtype=float), marks) for n in self.properties}
+        return {**_headline(metrics.summarise(raw, checks, reference)), "novel_means": means}
 
     def write(self, frame: pd.DataFrame, path: Path) -> None:
         """Writes a table by the path's suffix, whole or not at all.
@@ -116,13 +130,8 @@ class Molecules:
         the valid molecules with 2-D coordinates and every column.
         """
         self.check_output(path)
-        part = path.with_name(path.name + ".part")
-        try:
+        with written(path) as part:
             WRITERS[path.suffix](frame, part)
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise MoldiffError(f"cannot write {path}: {error.strerror or error}") from None
 
     def check_output(self, path: Path) -> None:
         """Refuses a path whose suffix no writer takes."""
@@ -142,6 +151,11 @@ class Molecules:
             for _, row in frame.iterrows()
         ]
         picture.grid(frame["smiles"].tolist(), captions, path)
+
+
+def _texts(column: "pd.Series[Any]") -> list[str | None]:
+    """The entries of a column of text, None where pandas has its own kind of nothing."""
+    return [None if pd.isna(entry) else str(entry) for entry in column]
 
 
 def _some(found: ReadResult, path: Path) -> ReadResult:

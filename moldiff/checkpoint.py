@@ -22,6 +22,7 @@ from torch import Tensor
 from moldiff.conditions import ConditionSpec
 from moldiff.config import Setting, TrainConfig, explain
 from moldiff.errors import MoldiffError, unknown
+from moldiff.files import written
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -91,12 +92,14 @@ class Checkpoint:
         }
 
     def save(self, folder: Path) -> None:
-        """Writes both files, each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Writes both files into a folder, each whole or not at all."""
         data = save_arrays({name: array.contiguous() for name, array in self.arrays.items()})
         card = self.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
-        _write(folder / WEIGHTS, data)
-        _write(folder / CARD, (card.model_dump_json(indent=1) + "\n").encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        with written(folder / WEIGHTS) as part:
+            part.write_bytes(data)
+        with written(folder / CARD) as part:
+            part.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -172,9 +175,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise MoldiffError(f"model file {path}: cannot be read ({error.strerror or error})") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypedDict, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -21,16 +21,19 @@ from moldiff.checkpoint import Card, Checkpoint
 from moldiff.config import Setting, explain
 from moldiff.diffusion.process import Level, Process
 from moldiff.errors import MoldiffError, unknown
+from moldiff.files import written
 from moldiff.nn.cost import Cost, count_forwards
-from moldiff.nn.precision import autocast
+from moldiff.nn.precision import autocast, resolved
 from moldiff.nn.transformer import Transformer
 from moldiff.targets import Table, Target, TargetSampler, misses, parse
 from moldiff.types import Modality, Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
-#: Rows that are grouped by length together: bounds memory, whatever is asked for.
-GROUP = 16384
+#: Rows that are grouped by length together: bounds memory, and what an interrupt leaves unfinished.
+GROUP = {"cpu": 2048, "cuda": 65536, "mps": 8192}
+#: Samples that are checked and scored between two looks at the keyboard.
+SCORED = 1000
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -120,49 +123,59 @@ class Model:
         network.load_state_dict(weights)
         return network
 
-    def generate(self, n: int, *, progress: Progress | None = None, **asked: Any) -> Generation:
-        """n samples with their properties; the keywords are those of ``Request``.
+    def generate(self, n: int, *, progress: Progress | None = None, **asked: Unpack[Asked]) -> Generation:
+        """n samples with their properties; the keywords are those of ``Request``, and ``eta``.
 
         ``targets`` may be one ``name=value``, a sequence of them, or a mapping name -> value, where a pair of
         values is a range.
         """
-        targets = asked.pop("targets", ())
-        if isinstance(targets, str):
-            targets = (targets,)
-        if isinstance(targets, Mapping):
-            targets = tuple(f"{name}={_spell(value)}" for name, value in targets.items())
-        try:
-            request = Request(n, tuple(targets), **asked)
-        except TypeError as error:
-            raise MoldiffError(f"generate: {error}") from None
-        return self.run(request, progress)
+        for name in asked:
+            if name not in Asked.__annotations__:
+                raise unknown("option of generate", name, Asked.__annotations__)
+        rest: dict[str, Any] = dict(asked)
+        options = {**rest.pop("options", {})}
+        if "eta" in rest:
+            options["eta"] = rest.pop("eta")
+        targets = _targets(rest.pop("targets", ()))
+        return self.run(Request(n, targets, options=options, **rest), progress)
 
     def run(self, request: Request, progress: Progress | None = None) -> Generation:
-        """The samples of a request. Interrupted from the keyboard, what was drawn so far."""
+        """The samples of a request. Interrupted from the keyboard, what was drawn and scored so far."""
         setting = request.setting(self.card.default)
         targets = [parse(text, self.card.conditions, self.table) for text in request.targets]
         plan = TargetSampler(self.table, self.card.conditions, targets)
+        sampler = build_sampler(self.process, setting, request.level)
         drawn: dict[int, list[int]] = {}
+        frames: list[pd.DataFrame] = [self.modality.evaluate([], self.reference)]
         started, interrupted = time.perf_counter(), False
         with count_forwards(self.network) as cost, autocast(self.device, request.precision):
             try:
-                for ids, tokens in self._sample(request, setting, plan):
+                for ids, tokens in self._sample(request, sampler, setting.scale, plan):
                     drawn.update(zip(ids.tolist(), tokens.tolist(), strict=True))
                     if progress is not None:
                         progress(len(drawn))
             except KeyboardInterrupt:
                 interrupted = True
         seconds = time.perf_counter() - started
-        raw = [self.tokenizer.decode(drawn[i]) for i in sorted(drawn)]
-        frame, summary = self.modality.evaluate(raw, self.reference)
+        numbers = sorted(drawn)
+        try:
+            for first in range(0, len(numbers), SCORED):
+                raw = [self.tokenizer.decode(drawn[i]) for i in numbers[first : first + SCORED]]
+                frames.append(self.modality.evaluate(raw, self.reference))
+        except KeyboardInterrupt:
+            interrupted = True
+        frame = pd.concat(frames[1:] or frames, ignore_index=True)
         facts = {
-            **summary,
+            **self.modality.summarise(frame, self.reference),
             "requested": request.n,
-            "drawn": len(raw),
-            **_cost(cost, len(raw), seconds),
+            "drawn": len(frame),
+            "interrupted": interrupted,
+            **_cost(cost, len(drawn), seconds),
             "properties": self._properties(frame, targets),
             "nearest_rows_distance": plan.distance,
-            "setting": setting.model_dump(),
+            "setting": {**setting.model_dump(), "steps": getattr(sampler, "steps", None)},
+            "level": request.level or self.process.level,
+            "precision": resolved(self.device, request.precision),
             "targets": list(request.targets),
             "seed": request.seed,
             "model": self.card.name,
@@ -170,32 +183,46 @@ class Model:
             "device": str(self.device),
             "versions": checkpoint.versions(),
         }
+        if interrupted:
+            facts["samples"] = numbers[: len(frame)]
         return Generation(frame, facts, self._best(frame, targets), interrupted, self.modality)
 
     def _best(self, frame: pd.DataFrame, targets: Sequence[Target]) -> list[int]:
         """Row numbers of distinct sane samples: novel ones first, nearest to the targets first."""
-        good = frame[frame["sane"]].drop_duplicates("smiles")
+        good = frame[frame["sane"]].drop_duplicates(self.modality.key)
         values = {t.name: good[t.name].to_numpy(dtype=float) for t in targets}
         miss = misses(targets, values, self.table) if targets else np.zeros(len(good))
         order = np.lexsort((miss, ~good["novel"].to_numpy(dtype=bool)))
         return [int(i) for i in good.index[order]]
 
     def _sample(
-        self, request: Request, setting: Setting, plan: TargetSampler
+        self, request: Request, sampler: Any, scale: float, plan: TargetSampler
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Row numbers and tokens, a batch of one length at a time."""
-        sampler = build_sampler(self.process, setting, request.level)
-        guidance = registry.build("guidance", "cfg", scale=setting.scale)
-        for first in range(0, request.n, GROUP):
-            ids = torch.arange(first, min(first + GROUP, request.n))
+        guidance = registry.build("guidance", "cfg", scale=scale)
+
+        def draw(ids: Tensor, length: int, cond: Tensor | None) -> Tensor:
+            told = None if cond is None else cond.to(self.device)
+            rows = Rows(ids.to(self.device), length, told)
+            try:
+                tokens: Tensor = sampler(self.network, rows, guidance, request.seed).cpu()
+                return tokens
+            except torch.OutOfMemoryError:
+                if len(ids) == 1:
+                    raise MoldiffError(f"device {self.device}: out of memory for a single row") from None
+            # Samples do not depend on the batch, so two halves are as good as the whole.
+            half = len(ids) // 2
+            halves = (slice(None, half), slice(half, None))
+            return torch.cat([draw(ids[h], length, None if cond is None else cond[h]) for h in halves])
+
+        group, budget = GROUP[self.device.type], AUTO_TOKENS[self.device.type]
+        for first in range(0, request.n, group):
+            ids = torch.arange(first, min(first + group, request.n))
             lengths, cond = plan.draw(ids, request.seed)
             for length in np.unique(lengths):
                 index = torch.from_numpy(np.flatnonzero(lengths == length))
-                size = request.batch_size or max(1, AUTO_TOKENS[self.device.type] // int(length))
-                for part in torch.split(index, size):
-                    told = None if cond is None else cond[part].to(self.device)
-                    rows = Rows(ids[part].to(self.device), int(length), told)
-                    yield ids[part], sampler(self.network, rows, guidance, request.seed).cpu()
+                for part in torch.split(index, request.batch_size or max(1, budget // int(length))):
+                    yield ids[part], draw(ids[part], int(length), None if cond is None else cond[part])
 
     def _properties(self, frame: pd.DataFrame, targets: Sequence[Target]) -> dict[str, Any]:
         """By asked property: what was asked, what the valid samples have, what the training rows have."""
@@ -206,7 +233,7 @@ class Model:
             values = values[np.isfinite(values)]
             known = self.table.properties[target.name]
             out[target.name] = {
-                "asked": target.text,
+                "asked": target.text + _meaning(target, thresholds.get(target.name)),
                 **_achieved(values, target, thresholds.get(target.name)),
                 "training_mean": float(np.nanmean(known)),
             }
@@ -248,7 +275,12 @@ class Generation:
         """Writes the samples in the format of the suffix, and the summary to PATH.json."""
         path = Path(path)
         self.modality.write(self.frame, path)
-        write_text(path.with_name(path.name + ".json"), self.to_json() + "\n")
+        self.save_summary(path)
+
+    def save_summary(self, path: Path) -> None:
+        """Writes the summary alone, to PATH.json."""
+        with written(path.with_name(path.name + ".json")) as part:
+            part.write_text(self.to_json() + "\n", encoding="utf-8")
 
     def picture(self, path: str | Path, count: int = 20) -> None:
         """Draws up to ``count`` of the best samples with what was asked of them."""
@@ -272,6 +304,32 @@ def load(model: str = "qm9", device: str = "auto") -> Model:
     return Model(Checkpoint.load(checkpoint.find(model)), device)
 
 
+class Asked(TypedDict, total=False):
+    """The keywords of ``Model.generate``."""
+
+    targets: str | Sequence[str] | Mapping[str, Any]
+    sampler: str
+    steps: int
+    scale: float
+    eta: float
+    temperature: float
+    top_p: float
+    level: Level
+    precision: str
+    options: Mapping[str, Any]
+    seed: int
+    batch_size: int
+
+
+def _targets(asked: str | Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
+    """Targets as ``name=value``, however they were given."""
+    if isinstance(asked, str):
+        return (asked,)
+    if isinstance(asked, Mapping):
+        return tuple(f"{name}={_spell(value)}" for name, value in asked.items())
+    return tuple(asked)
+
+
 def _table(source: Checkpoint) -> Table:
     arrays = source.part("table")
     missing = [name for name in ("lengths", *source.card.table) if name not in arrays]
@@ -279,6 +337,13 @@ def _table(source: Checkpoint) -> Table:
         raise MoldiffError(f"model {source.card.name}: its table lacks {', '.join(missing)}")
     properties = {n: arrays[n].to(torch.float64).numpy() for n in source.card.table}
     return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
+
+
+def _meaning(target: Target, threshold: float | None) -> str:
+    """What a class stands for, in brackets; nothing for a value."""
+    if target.label is None or threshold is None:
+        return ""
+    return f" ({'above' if target.label else 'not above'} {threshold:.4g})"
 
 
 def _achieved(values: np.ndarray[Any, Any], target: Target, threshold: float | None) -> dict[str, Any]:
@@ -322,10 +387,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

@@ -176,6 +176,9 @@ class TargetSampler:
         self.table, self.conditions, self.targets = table, tuple(conditions), tuple(targets)
         distance = self._distance()
         count = min(len(distance), max(NEAREST, math.ceil(NEAREST_SHARE * len(distance))))
+        # Rows of the wrong class stand in only where no row is of the right one.
+        right = int((distance < WRONG_CLASS).sum())
+        count = min(count, right or count)
         farthest = np.partition(distance, count - 1)[count - 1]
         self.rows = np.flatnonzero(distance <= farthest)
         #: Mean distance of these rows from the targets, in standard deviations.

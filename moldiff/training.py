@@ -31,7 +31,7 @@ from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
 from moldiff.nn.ema import Ema
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
-from moldiff.nn.precision import computes_bfloat16
+from moldiff.nn.precision import resolved
 from moldiff.publishing import publish, run_facts
 
 #: Settings without which a resumed run would not be the same run.
@@ -180,8 +180,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 def precision(config: TrainConfig) -> Any:
     """Lightning's name for the configured precision; auto asks the device whether it computes in bfloat16."""
-    fast = config.precision == "auto" and computes_bfloat16(pick_device(config.device))
-    return "bf16-mixed" if fast or config.precision == "bf16" else "32-true"
+    return "bf16-mixed" if resolved(pick_device(config.device), config.precision) == "bf16" else "32-true"
 
 
 def build_trainer(config: TrainConfig) -> lightning.Trainer:
@@ -317,10 +316,10 @@ def _keep(data: Any, config: TrainConfig) -> None:
     given = config.data.path is not None and config.data.path.suffix == Path(TOKENS).suffix
     try:
         config.out.mkdir(parents=True, exist_ok=True)
-        if not given and not _launched():
-            data.save(config.out / TOKENS)
     except OSError as error:
         raise MoldiffError(f"out: got {config.out}, cannot write there ({error.strerror})") from None
+    if not given and not _launched():
+        data.save(config.out / TOKENS)
 
 
 @contextmanager

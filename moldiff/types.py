@@ -102,8 +102,17 @@ class Modality(Protocol):
         """The training set as far as ``evaluate`` needs it, from a checkpoint's arrays."""
         ...
 
-    def evaluate(self, raw: Sequence[Any], reference: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
-        """A table of one row an item, in order, with columns valid, sane, reason, novel; and a summary."""
+    @property
+    def key(self) -> str:
+        """The column of a table by which two rows are the same item."""
+        ...
+
+    def evaluate(self, raw: Sequence[Any], reference: Any) -> pd.DataFrame:
+        """A table of one row an item, in order, with columns valid, sane, reason, novel and properties."""
+        ...
+
+    def summarise(self, frame: pd.DataFrame, reference: Any) -> dict[str, Any]:
+        """The counts and rates of a table."""
         ...
 
     def check_output(self, path: Path) -> None:

@@ -27,6 +27,7 @@ PACKAGES = {
 MODULES = {
     "moldiff.types": 0,
     "moldiff.errors": 0,
+    "moldiff.files": 0,
     "moldiff.pareto": 0,
     "moldiff.diffusion.categorical": 1,
     "moldiff.diffusion.schedule": 1,

@@ -13,6 +13,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from moldiff.chem.layout import place
 from moldiff.chem.molecule import parse
 from moldiff.errors import MoldiffError, unknown
+from moldiff.files import written
 
 WIDTH, HEIGHT = 260, 220
 """The size of one molecule with its caption, in pixels."""
@@ -64,10 +65,8 @@ def grid(smiles: Sequence[str], captions: Sequence[str], path: Path, columns: in
         size = f"{columns * WIDTH} x {rows * HEIGHT}"
         raise MoldiffError(f"a picture is at most {_MAX_SIDE} pixels a side: got {size}")
     drawn = render([_prepare(each) for each in smiles], _lines(captions, columns), rows, columns)
-    try:
-        path.write_bytes(drawn)
-    except OSError as error:
-        raise MoldiffError(f"cannot write {path}: {error.strerror}") from error
+    with written(path) as part:
+        part.write_bytes(drawn)
 
 
 def _lines(captions: Sequence[str], columns: int) -> list[Line]:

@@ -143,6 +143,8 @@ def _deliver(found: Generation, out: Path | None, grid: Path | None) -> None:
         found.save(out)
     if grid is not None and found.best:
         found.picture(grid)
+        if out is None:
+            found.save_summary(grid)
 
 
 def _report(found: Generation, out: Path | None, grid: Path | None) -> None:
@@ -160,7 +162,7 @@ def _report(found: Generation, out: Path | None, grid: Path | None) -> None:
         ),
         ("novel (upstream)", str(novel["upstream"]), "distinct raw strings, as the papers count"),
         ("forwards a molecule", output.number(facts["forwards_per_molecule"], 4), _setting(facts)),
-        ("molecules a second", output.number(facts["molecules_per_second"]), facts["device"]),
+        ("molecules a second", output.number(facts["molecules_per_second"]), "sampling alone"),
     ]
     output.table(rows, ("", "count", ""))
     if facts["properties"]:
@@ -171,6 +173,10 @@ def _report(found: Generation, out: Path | None, grid: Path | None) -> None:
     if not facts["reference_matches_rdkit"]:
         ours, theirs = facts["versions"]["rdkit"], facts["reference_rdkit"]
         print(f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off")
+    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("moldiff", "torch", "rdkit"))
+    print(
+        f"model {facts['model']}, seed {facts['seed']}, {facts['precision']} on {facts['device']}, {versions}"
+    )
     if grid is not None and not found.best:
         print(f"no sane molecule, so {grid} was not drawn")
     for path in (out, grid if found.best else None):
@@ -184,8 +190,9 @@ def _setting(facts: dict[str, Any]) -> str:
         f", {key} {value if isinstance(value, str) else format(value, 'g')}"
         for key, value in setting["options"].items()
     )
+    steps = "" if setting["steps"] is None else f", {setting['steps']} steps"
     return (
-        f"{setting['sampler']}, {setting['steps']} steps{options}, temperature {setting['temperature']:g}, "
+        f"{setting['sampler']}{steps}{options}, temperature {setting['temperature']:g}, "
         f"top-p {setting['top_p']:g}, scale {setting['scale']:g}"
     )
 

@@ -10,6 +10,7 @@ import typer
 
 from moldiff.cli import output
 from moldiff.errors import MoldiffError
+from moldiff.files import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +52,8 @@ def likelihood(
     found = likelihood.bound(loaded, items, times, seed)
     frame = found.to_pandas(items)
     if out is not None:
-        generation.write_text(out, frame.to_csv(index=False))
+        with written(out) as part:
+            frame.to_csv(part, index=False)
     facts = _summary(frame)
     if json:
         print(jsonlib.dumps(facts))

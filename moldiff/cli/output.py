@@ -54,10 +54,11 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(*header, box=box.SIMPLE)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(Text, row))  # as it stands: brackets are no markup
     # Piped to a file, a table keeps its full width instead of being folded at 80 columns.
     Console(width=None if sys.stdout.isatty() else 160).print(grid)
 

@@ -32,7 +32,8 @@ def temper(log_p: Tensor, temperature: float) -> Tensor:
     """Log-probabilities of p**(1 / temperature), normalised; temperature > 0."""
     if not temperature > 0:
         raise MoldiffError(f"temperature: got {temperature}, must be above 0")
-    return log_p if temperature == 1 else normalise(log_p / temperature)
+    # Relative to the largest, so that no temperature turns every state into -inf.
+    return log_p if temperature == 1 else normalise((log_p - log_p.amax(-1, keepdim=True)) / temperature)
 
 
 def nucleus(log_p: Tensor, top_p: float, rule: NucleusRule = "standard") -> Tensor:

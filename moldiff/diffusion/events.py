@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from moldiff.diffusion.random import Stream
-from moldiff.diffusion.remasking import Remasking, Step, View
+from moldiff.diffusion.remasking import Remasking, Step, View, changes
 from moldiff.diffusion.walk import Visit, Walk
 
 #: Random numbers drawn at once, over rows x steps x positions: enough to hide the cost of a call.
@@ -45,8 +45,7 @@ def plan(
     never = torch.ones(masked.shape, device=masked.device)
     for number, step, chance in _chances(grid, walk, masked.shape):
         view = View(masked & ~frozen, ~masked & ~frozen, never)
-        rates = remasking.rates(step, view)
-        fire, back = view.masked & (chance < rates.unmask), view.visible & (chance < rates.remask)
+        fire, back = changes(view, remasking.rates(step, view), chance)
         masked = (masked & ~fire) | back
         index = fire.any(-1).nonzero().squeeze(-1)
         if len(index):

@@ -15,6 +15,7 @@ from moldiff.diffusion.remasking import (
 )
 from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
 from moldiff.diffusion.walk import Readout
+from moldiff.errors import MoldiffError
 
 
 def mdlm(process: Process, steps: int, level: Level | None, readout: Readout) -> Sampler:
@@ -129,4 +130,6 @@ def dfm(
 
 def first_hitting(process: Process, steps: int, level: Level | None, readout: Readout) -> FirstHittingSampler:
     """One token at a time at its exact time; ``steps`` does not matter, a token costs a forward."""
+    if level not in (None, "x0"):
+        raise MoldiffError(f"first-hitting: got guidance level {level}, it takes x0 only")
     return FirstHittingSampler(process, readout)

@@ -54,7 +54,14 @@ class View:
 
 def unmask_rate(step: Step, sigma: float) -> float:
     """The chance u to reveal a masked token that keeps E[visible] = alpha_s for this sigma."""
+    if step.alpha_t == 1:  # nothing is masked; near t = 0 a flat schedule rounds to this
+        return 1.0
     return (step.alpha_s - (1 - sigma) * step.alpha_t) / (1 - step.alpha_t)
+
+
+def changes(view: View, rates: Rates, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Flags (B, L) of the positions that are revealed and of those given back; uniform (B, L) in [0, 1)."""
+    return view.masked & (uniform < rates.unmask), view.visible & (uniform < rates.remask)
 
 
 def even_times(steps: int) -> list[float]:

@@ -12,7 +12,7 @@ from moldiff.diffusion.categorical import draw, normalise, safe_log
 from moldiff.diffusion.events import plan
 from moldiff.diffusion.process import Level, Process
 from moldiff.diffusion.random import RowRandom, Stream
-from moldiff.diffusion.remasking import Ancestral, Rates, Remasking, Step, View
+from moldiff.diffusion.remasking import Ancestral, Rates, Remasking, Step, View, changes
 from moldiff.diffusion.walk import Readout, Unguided, Visit, Walk
 from moldiff.errors import MoldiffError
 from moldiff.types import Denoiser, Guidance, Rows
@@ -101,9 +101,8 @@ class Sampler:
     ) -> tuple[Tensor, Tensor]:
         """One step for masks: draw which positions change, then ask only about rows that need it."""
         number, step, rates = now
-        chance = walk.random.uniform(walk.rows.ids, number, x.shape[1], Stream.EVENT)
-        fire = view.masked & (chance < rates.unmask)
-        back = view.visible & (chance < rates.remask)
+        uniform = walk.random.uniform(walk.rows.ids, number, x.shape[1], Stream.EVENT)
+        fire, back = changes(view, rates, uniform)
         x_s, confidence = x.masked_fill(back, self.process.num_tokens), view.confidence.clone()
         index = fire.any(-1).nonzero().squeeze(-1)
         if len(index):

@@ -14,7 +14,13 @@ def computes_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def resolved(device: torch.device, precision: str) -> str:
+    """bf16 or fp32: the precision asked for, or for auto the one that the device is good at."""
+    if precision == "auto":
+        return "bf16" if computes_bfloat16(device) else "fp32"
+    return precision
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """A block in which networks run in ``precision``: bf16, fp32, or auto for what the device is good at."""
-    fast = precision == "bf16" or (precision == "auto" and computes_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    """A block in which networks run in ``precision``: bf16, fp32, or auto."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=resolved(device, precision) == "bf16")

@@ -60,7 +60,7 @@ class TransformerConfig:
 
 
 def rotary_angles(length: int, features: int) -> Tensor:
-    """Complex rotations (L, F/2) of rotary position embedding (Su et al., 2021), F features a head."""
+    """Cosines and sines (2, L, F/2) of rotary position embedding (Su et al., 2021), F features a head."""
     speed = 10000.0 ** (-torch.arange(0, features, 2) / features)
     angle = torch.arange(length)[:, None] * speed
     return torch.stack([angle.cos(), angle.sin()])
