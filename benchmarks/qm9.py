@@ -21,6 +21,7 @@ import moldiff
 from moldiff.checkpoint import Checkpoint, Metric, find, versions
 from moldiff.config import Setting
 from moldiff.generation import Model, Request
+from moldiff.nn.precision import resolved
 
 HERE = Path(__file__).parent
 SAMPLES = 1024
@@ -75,7 +76,7 @@ def summary(values: Iterable[float]) -> tuple[float, float | None]:
 
 def text(mean: float, se: float | None, key: str) -> str:
     """A figure with its standard error: shares in per cent, counts and means as they are."""
-    share = key in ("validity", "uniqueness", "novelty") or key.startswith("share")
+    share = key in ("validity", "uniqueness", "novelty") or "_share_" in key
     factor, digits = (100, 1) if share else (1, 3 if abs(mean) < 10 else 1)
     tail = "" if se is None else f" ± {factor * se:.{digits}f}"
     return f"{factor * mean:.{digits}f}{tail}" + (" %" if share else "")
@@ -111,12 +112,21 @@ def collect(
 ) -> dict[str, dict[str, Any]]:
     """Figures by run and seed; what OUT/runs.jsonl holds already is taken from there."""
     log = out / "runs.jsonl"
+    # What a figure depends on beside its run and seed: one that differs in any of it is measured again.
+    about = {
+        "model": model.card.sha256,
+        "default": model.card.default.model_dump(),
+        "samples": samples,
+        "device": str(model.device),
+        "precision": resolved(model.device, "auto"),
+        "versions": versions(),
+    }
     results: dict[str, dict[str, Any]] = {}
     done: dict[tuple[str, int], Any] = {}
     if log.exists():
         for line in log.read_text().splitlines():
             entry = json.loads(line)
-            if entry["model"] == model.card.sha256 and entry["samples"] == samples:
+            if entry["about"] == about:
                 done[json.dumps(entry["run"], sort_keys=True), entry["seed"]] = entry["figures"]
     for section in plan["sections"]:
         for run in section["runs"]:
@@ -124,7 +134,7 @@ def collect(
                 key = (json.dumps(run, sort_keys=True), seed)
                 if key not in done:
                     done[key] = measure(model, run, seed, samples)
-                    entry = {"run": run, "seed": seed, "model": model.card.sha256, "samples": samples}
+                    entry = {"run": run, "seed": seed, "about": about}
                     with log.open("a") as file:
                         file.write(json.dumps(entry | {"figures": done[key]}) + "\n")
                     print(run["name"], seed, {k: round(v, 3) for k, v in done[key].items() if v is not None})
@@ -176,7 +186,10 @@ def main(report: Callable[[str], None] = print) -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     model = moldiff.load(options.model)
     results = collect(model, plan, seeds, options.out, options.samples)
-    command = f"python benchmarks/qm9.py {options.model} --seeds {options.seeds} --samples {options.samples}"
+    command = (
+        f"python benchmarks/qm9.py {options.model} --settings {options.settings} "
+        f"--seeds {options.seeds} --samples {options.samples} --out DIR"
+    )
     facts = ", ".join(f"{name} {version}" for name, version in versions().items())
     lines = [f"{options.samples} samples, seeds {options.seeds}, mean ± s.e. over seeds; {facts}.", ""]
     for section in plan["sections"]:

@@ -1,6 +1,6 @@
 """Batches that are a function of (seed, step), so that a resumed run needs no memory of the order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -102,6 +102,27 @@ class StepBatches:
 
 
 @final
+class HeldOutBatches:
+    """The batches of one pass over held-out rows, each row once.
+
+    A row's noise depends on its number among the held-out rows and its stratum of time on a fixed shuffle of
+    these numbers, not on the batches; so figures of runs with the same rows compare.
+    """
+
+    def __init__(self, batches: StepBatches) -> None:
+        """Holds the batches of an epoch."""
+        self.batches = batches
+        size = len(batches.tokens)
+        self.place = torch.from_numpy(np.random.default_rng(0).permutation(size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Each batch, its rows addressed by their places in the whole."""
+        for batch in self.batches:
+            chosen = torch.from_numpy(self.batches.plan.rows(batch.step))
+            yield replace(batch, rows=self.place[chosen], size=len(self.place), step=0)
+
+
+@final
 class TokenDataModule(lightning.LightningDataModule):
     """Training batches by step, and held-out batches in a fixed order."""
 
@@ -133,20 +154,10 @@ class TokenDataModule(lightning.LightningDataModule):
         rank = Rank(trainer.global_rank, trainer.world_size) if trainer else Rank()
         return self._batches("train", (start, self.max_steps), rank)
 
-    def val_dataloader(self) -> Iterable[Batch]:
-        """One pass over the held-out rows, each once.
-
-        A row's noise depends on its number among the held-out rows and not on the batches, and its stratum of
-        time on a fixed shuffle of these numbers, so figures of runs with the same rows compare.
-        """
-        n = len(self.rows["heldout"][1])
-        place = torch.from_numpy(np.random.default_rng(0).permutation(n))
-        plan = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0)
-        batches = self._batches("heldout", (0, plan.steps_per_epoch), Rank())
-        return [
-            replace(batches.batch(step), rows=place[torch.from_numpy(plan.rows(step))], size=n, step=0)
-            for step in range(plan.steps_per_epoch)
-        ]
+    def val_dataloader(self) -> HeldOutBatches:
+        """One pass over the held-out rows."""
+        steps = StepPlan(self.rows["heldout"][1], self.batch_tokens, 0).steps_per_epoch
+        return HeldOutBatches(self._batches("heldout", (0, steps), Rank()))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
         """The batch with its tensors on ``device``."""

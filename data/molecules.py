@@ -1,5 +1,6 @@
 """Molecules as a modality: reader, tokenizer, check, properties, picture and writers."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -13,8 +14,8 @@ from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
 
 from .datasets import TokenFile, hold_out
-from .readers import ReadResult, read_smiles
-from .smiles import SmilesTokenizer
+from .readers import read_smiles
+from .smiles import SmilesTokenizer, spellable
 from .writers import WRITERS
 
 
@@ -27,9 +28,13 @@ class Molecules:
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
     key: ClassVar[str] = "smiles"
 
-    def read(self, path: Path, *, column: str | None = None) -> list[str]:
-        """The molecules of a file as canonical SMILES, each once, in order; what is not sane is left out."""
-        return _some(read_smiles(path, column=column), path).smiles
+    def read(self, path: Path, *, column: str | None = None) -> pd.DataFrame:
+        """The rows of a file in order, repeats too: line, canonical smiles, or the reason for none."""
+        found = read_smiles(path, column=column, unique=False)
+        good = [(line, smiles, None) for line, smiles in zip(found.lines, found.smiles, strict=True)]
+        bad = [(row.line, None, row.reason) for row in found.rejected]
+        rows = sorted([*good, *bad], key=lambda row: row[0])
+        return pd.DataFrame(rows, columns=["line", self.key, "reason"], dtype=object)
 
     def prepare(
         self,
@@ -45,24 +50,26 @@ class Molecules:
 
         ``heldout`` is the share of rows kept from training, drawn with ``seed``.
         """
-        found = _some(read_smiles(path, column=column, workers=workers), path)
-        tokenizer = SmilesTokenizer.learn(found.smiles, pad_to)
-        items = [tokenizer.encode(smiles) for smiles in found.smiles]
-        values = oracles.score(found.smiles, self.properties, workers)
-        reasons: dict[str, int] = {}
-        for rejected in found.rejected:
-            reasons[rejected.reason] = reasons.get(rejected.reason, 0) + 1
+        found = read_smiles(path, column=column, workers=workers)
+        reasons = Counter(rejected.reason for rejected in found.rejected)
+        smiles, left_out = spellable(found.smiles, pad_to)
+        reasons.update(left_out)
+        if not smiles:
+            raise MoldiffError(f"no molecules in {path}: all are left out ({dict(reasons)})")
+        tokenizer = SmilesTokenizer.learn(smiles, pad_to)
+        items = [tokenizer.encode(each) for each in smiles]
+        values = oracles.score(smiles, self.properties, workers)
         return TokenFile(
             np.fromiter((t for item in items for t in item), dtype=np.uint16),
             np.array([len(item) for item in items], dtype=np.int32),
             hold_out(len(items), heldout, seed),
-            self.identities(found.smiles),
+            self.identities(smiles),
             {name: column.astype(np.float32) for name, column in values.items()},
             {
                 "modality": self.name,
                 "tokenizer": tokenizer.state(),
                 "source": path.name,
-                "rejected": reasons,
+                "rejected": dict(reasons),
                 "duplicates": found.duplicates,
                 "rdkit": molecule.rdkit_version(),
             },
@@ -156,13 +163,6 @@ class Molecules:
 def _texts(column: "pd.Series[Any]") -> list[str | None]:
     """The entries of a column of text, None where pandas has its own kind of nothing."""
     return [None if pd.isna(entry) else str(entry) for entry in column]
-
-
-def _some(found: ReadResult, path: Path) -> ReadResult:
-    """What was read, where it holds a molecule."""
-    if not found.smiles:
-        raise MoldiffError(f"no molecules in {path}: all {len(found.rejected)} rows are rejected")
-    return found
 
 
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:

@@ -153,6 +153,21 @@ class SmilesTokenizer:
         )
 
 
+def spellable(smiles: Sequence[str], longest: int | None = None) -> tuple[list[str], dict[str, int]]:
+    """The strings made of tokens, at most ``longest`` each, and how many were not: token, longer."""
+    counts = {"token": 0, "longer": 0}
+    kept = []
+    for text in smiles:
+        tokens = _TOKEN.findall(text)
+        if sum(map(len, tokens)) != len(text):
+            counts["token"] += 1
+        elif longest is not None and len(tokens) > longest:
+            counts["longer"] += 1
+        else:
+            kept.append(text)
+    return kept, {reason: count for reason, count in counts.items() if count}
+
+
 def _split(smiles: str) -> Sequence[str]:
     """The tokens of a string.
 

@@ -21,7 +21,7 @@ from moldiff.nn.transformer import Transformer, TransformerConfig
 
 def build_process(config: TrainConfig, num_tokens: int) -> Process:
     """The forward process that a configuration names."""
-    schedule = registry.build("schedule", config.process.schedule)
+    schedule = registry.build("schedule", config.process.schedule, **config.process.options)
     process: Process = registry.build(
         "process", config.process.name, num_tokens=num_tokens, schedule=schedule
     )
@@ -73,7 +73,7 @@ def build_sampler(process: Process, setting: Setting, level: Level | None = None
         if key in takes and isinstance(value, str) != isinstance(takes[key].default, str):
             kind = "a number" if isinstance(value, str) else "a name"
             raise MoldiffError(f"sampler {name}: got {key} = {value!r}, needs {kind}")
-    readout = Readout(setting.temperature, setting.top_p)
+    readout = Readout(setting.temperature, setting.top_p, setting.nucleus)
     return registry.build("sampler", name, process, setting.steps, level, readout, **options)
 
 

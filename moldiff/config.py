@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from moldiff.conditions import ConditionSpec
 from moldiff.errors import MoldiffError, unknown
@@ -18,11 +26,19 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+#: A path as a person writes it: ~ is their home, and a name made of digits alone is still a name.
+UserPath = Annotated[
+    Path,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    AfterValidator(Path.expanduser),
+]
+
+
 class DataConfig(_Section):
     """Where items come from and how they become tokens."""
 
     modality: str = "molecules"
-    path: Path | None = None
+    path: UserPath | None = None
     column: str | None = None
     heldout: float = Field(default=0.05, ge=0, lt=1)
     length: Literal["empirical", "padded"] = "empirical"
@@ -47,10 +63,11 @@ class NetworkConfig(_Section):
 
 
 class ProcessConfig(_Section):
-    """The forward process and its schedule, by their names in the registry."""
+    """The forward process and its schedule, by name in the registry; ``options`` are the schedule's."""
 
     name: str = "masked"
     schedule: str = "loglinear"
+    options: dict[str, float] = Field(default_factory=dict)
 
 
 class OptimizerConfig(_Section):
@@ -79,6 +96,7 @@ class Setting(_Section):
     steps: int = Field(default=64, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    nucleus: Literal["standard", "inclusive"] = "standard"
     scale: float = Field(default=1.0, ge=0)
     options: dict[str, float | str] = Field(default_factory=dict)
 
@@ -86,13 +104,13 @@ class Setting(_Section):
 class TrainConfig(_Section):
     """One training run.
 
-    ``batch_tokens`` is about the tokens a step; ``max_steps`` counts steps; ``precision`` auto means bfloat16
-    where the device computes in it.
+    ``batch_tokens`` is the most tokens a step takes, fewer where a length has few rows; ``max_steps`` counts
+    steps; ``precision`` auto means bfloat16 where the device computes in it.
     """
 
     description: str = ""
     license: str = ""
-    out: Path = Path("runs/model")
+    out: UserPath = Path("runs/model")
     seed: int = Field(default=0, ge=0, lt=2**63)
     max_steps: int = Field(default=1000, ge=1)
     batch_tokens: int = Field(default=4096, ge=1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, final
+from typing import Any, Literal, TypedDict, Unpack, final
 
 import numpy as np
 import pandas as pd
@@ -56,6 +56,7 @@ class Request:
     scale: float | None = None
     temperature: float | None = None
     top_p: float | None = None
+    nucleus: Literal["standard", "inclusive"] | None = None
     level: Level | None = None
     precision: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class Request:
         """
         asked = {
             name: getattr(self, name)
-            for name in ("sampler", "steps", "temperature", "top_p", "scale")
+            for name in ("sampler", "steps", "temperature", "top_p", "nucleus", "scale")
             if getattr(self, name) is not None
         }
         if not self.targets:
@@ -314,6 +315,7 @@ class Asked(TypedDict, total=False):
     eta: float
     temperature: float
     top_p: float
+    nucleus: Literal["standard", "inclusive"]
     level: Level
     precision: str
     options: Mapping[str, Any]

@@ -40,14 +40,16 @@ class Likelihood:
     tokens: NDArray[np.int64]
     reasons: list[str | None]
 
-    def to_pandas(self, items: Sequence[Any]) -> pd.DataFrame:
-        """One row an item, in order."""
+    def to_pandas(self) -> pd.DataFrame:
+        """One row an item, in order: nll, nll_length, se, tokens, reason."""
         columns = {"nll": self.total, "nll_length": self.length, "se": self.se, "tokens": self.tokens}
-        return pd.DataFrame({"smiles": list(items), **columns, "reason": self.reasons})
+        return pd.DataFrame({**columns, "reason": pd.Series(self.reasons, dtype=object)})
 
 
 def bound(model: Model, items: Sequence[Any], times: int = 64, seed: int = 0) -> Likelihood:
     """The continuous-time bound of items, unconditionally, by ``times`` stratified times an item.
+
+    An item that is None has no bound, and the reason ``nothing``.
 
     Item i's estimate depends on (seed, i) alone. The precision is that of ``generate``.
     """
@@ -77,6 +79,10 @@ def _encode(model: Model, items: Sequence[Any]) -> tuple[list[list[int]], list[s
     encoded: list[list[int]] = []
     reasons: list[str | None] = []
     for item in items:
+        if item is None:
+            encoded.append([])
+            reasons.append("nothing")
+            continue
         try:
             tokens, reason = model.tokenizer.encode(item), None
         except MoldiffError as error:

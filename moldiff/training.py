@@ -255,8 +255,10 @@ def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
     )
 
 
-def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
-    """Trains a configuration and publishes the model in its folder.
+def run(
+    config: TrainConfig, resume: bool = False, say: Callable[[str], None] = lambda line: None
+) -> Checkpoint:
+    """Trains a configuration and publishes the model in its folder; ``say`` is told what is read.
 
     Raises:
         MoldiffError: no data, nothing to resume, or a run already there and ``resume`` not asked for.
@@ -270,6 +272,7 @@ def run(config: TrainConfig, resume: bool = False) -> Checkpoint:
     tokenizer = registry.resolve("tokenizer", data.info["modality"]).from_state(data.info["tokenizer"])
     process = build_process(config, tokenizer.vocab_size)
     network = build_network(config, process, int(data.lengths.max()), conditions)
+    say(_read(data))
     trainee = Trainee(network, process, config, data.fingerprint())
     module = data_module(data, config, conditions)
     padded = tokenizer.state().get("pad_to")
@@ -298,10 +301,23 @@ def _start(config: TrainConfig, resume: bool) -> Path | None:
     return checkpoint
 
 
+def _read(data: Any) -> str:
+    """One line on the data of a run."""
+    reasons = ", ".join(f"{reason} {count}" for reason, count in data.info.get("rejected", {}).items())
+    return (
+        f"{len(data):,} items, {int(data.heldout.sum()):,} held out, {int(data.lengths.sum()):,} tokens; "
+        f"left out: {reasons or 'none'}; repeats: {data.info.get('duplicates', 0)}"
+    )
+
+
 def _rehearse(config: TrainConfig) -> None:
     """Builds all that a configuration names, small, so that a wrong name or size is known before any work."""
     process = build_process(config, num_tokens=2)
     network_config(config, process, 1, config.conditions)
+    if not process.events_first and not config.network.time:
+        raise MoldiffError(
+            f"network.time: got false, but what a {config.process.name} process predicts depends on t; set it"
+        )
     build_sampler(process, config.default)
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
 

@@ -78,8 +78,12 @@ class Modality(Protocol):
         """The properties that a picture shows when none was asked for."""
         ...
 
-    def read(self, path: Path, *, column: str | None = None) -> list[Any]:
-        """The items of a file in their canonical form, in order."""
+    def read(self, path: Path, *, column: str | None = None) -> pd.DataFrame:
+        """What a file holds, one row an entry, in order.
+
+        Columns: line (from 1), the modality's ``key`` (the item in its canonical form, missing where there is
+        none) and reason (why there is none).
+        """
         ...
 
     def prepare(

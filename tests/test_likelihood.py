@@ -35,11 +35,12 @@ def test_estimates_of_many_and_of_few_times_agree_within_their_errors(tiny_model
 
 
 def test_items_out_of_reach_have_a_reason_and_no_bound(tiny_model: Model) -> None:
-    found = bound(tiny_model, ["CCO", "C[Se]C", "C" * 300], times=2)
+    found = bound(tiny_model, ["CCO", "C[Se]C", "C" * 300, None], times=2)
     assert found.reasons[0] is None
     assert "[Se]" in str(found.reasons[1])
     assert "300" in str(found.reasons[2])
-    assert np.isnan(found.total).tolist() == [False, True, True]
+    assert found.reasons[3] == "nothing"
+    assert np.isnan(found.total).tolist() == [False, True, True, True]
 
 
 def test_too_few_times_are_refused(tiny_model: Model) -> None:
@@ -56,10 +57,15 @@ def test_command_writes_one_row_a_molecule(
 
     from moldiff.cli.app import run
 
-    out = tmp_path / "l.csv"
-    arguments = ["likelihood", str(textbook), str(tiny), "--times", "2", "--device", "cpu"]
+    out, file = tmp_path / "l.csv", tmp_path / "m.smi"
+    file.write_text(textbook.read_text() + "CCO\nC1CC\n\nC.C\n")
+    arguments = ["likelihood", str(file), str(tiny), "--times", "2", "--device", "cpu"]
     assert run([*arguments, "--out", str(out), "--json"]) == 0
     facts, table = json.loads(capsys.readouterr().out), pd.read_csv(out)
     assert facts["molecules"] == len(table)
     assert facts["nats_per_molecule"] == pytest.approx(table["nll"].mean())
     assert facts["out_of_reach"] == table["reason"].notna().sum()
+    last = len(textbook.read_text().splitlines())
+    tail = table[table["line"] > last]
+    assert tail["line"].tolist() == [last + 1, last + 2, last + 4]
+    assert tail["reason"].fillna("").tolist() == ["", "ring", "fragments"]

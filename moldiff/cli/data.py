@@ -48,6 +48,7 @@ def prepare(
     kind = registry.build("modality", modality)
     tokens = kind.prepare(file, column=column, pad_to=pad_to, heldout=heldout, workers=workers)
     tokens.save(out)
-    rejected = sum(tokens.info["rejected"].values())
-    print(f"wrote {out}: {len(tokens)} items, {rejected} rejected, {tokens.info['duplicates']} repeats")
+    reasons = ", ".join(f"{reason} {count}" for reason, count in tokens.info["rejected"].items())
+    repeats = tokens.info["duplicates"]
+    print(f"wrote {out}: {len(tokens):,} items; left out: {reasons or 'none'}; repeats: {repeats}")
     return 0

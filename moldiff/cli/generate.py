@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -15,13 +15,15 @@ from moldiff.errors import MoldiffError
 if TYPE_CHECKING:
     from moldiff.generation import Generation
 
+_Name = TypeVar("_Name", Literal["x0", "posterior"], Literal["standard", "inclusive"])
+
 Model = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
 Number = Annotated[int, typer.Option("-n", "--num", help="How many to sample.")]
 Target = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
-        help="NAME=VALUE, again for more: qed=0.6, logp=1..3, ring_count=high, qed=top5%.",
+        help="NAME=VALUE, again for more: qed=0.6, logp=1..3, qed=top5%, ring_count=high (or low: not high).",
     ),
 ]
 Scale = Annotated[float | None, typer.Option(help="Guidance scale: 1 conditional, above 1 sharpened.")]
@@ -34,6 +36,7 @@ Option = Annotated[
 ]
 Temperature = Annotated[float | None, typer.Option(help="Above 0; below 1 sharpens.")]
 TopP = Annotated[float | None, typer.Option("--top-p", help="Nucleus mass, in (0, 1].")]
+Nucleus = Annotated[str | None, typer.Option(help="standard, or inclusive as in the papers' code.")]
 LevelName = Annotated[str | None, typer.Option("--level", help="Where guidance acts: x0 or posterior.")]
 Seed = Annotated[int, typer.Option(help="Sample i depends on the seed and i alone.")]
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a batch, or auto.")]
@@ -56,6 +59,7 @@ def generate(
     sampler_option: Option = None,
     temperature: Temperature = None,
     top_p: TopP = None,
+    nucleus: Nucleus = None,
     level: LevelName = None,
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
@@ -84,7 +88,8 @@ def generate(
         scale=scale,
         temperature=temperature,
         top_p=top_p,
-        level=_level(level),
+        nucleus=_one_of("--nucleus", nucleus, ("standard", "inclusive")),
+        level=_one_of("--level", level, ("x0", "posterior")),
         precision=precision,
         options=_options(sampler_option or [], eta),
         seed=seed,
@@ -108,11 +113,13 @@ def generate(
     return 0
 
 
-def _level(name: str | None) -> Literal["x0", "posterior"] | None:
-    match name:
-        case None | "x0" | "posterior":
-            return name
-    raise MoldiffError(f"--level: got {name!r}, choose from x0, posterior")
+def _one_of(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name | None:
+    for choice in choices:
+        if choice == name:
+            return choice
+    if name is None:
+        return None
+    raise MoldiffError(f"{option}: got {name!r}, choose from {', '.join(choices)}")
 
 
 def _rows(text: str) -> int | None:

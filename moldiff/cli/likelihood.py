@@ -37,8 +37,8 @@ def likelihood(
 ) -> int:
     """Estimate the bound on -log p of each molecule in a file, in nats, with the term for its length.
 
-    One row a molecule: smiles, nll, nll_length (exact), se (of the estimate), tokens, and the reason where
-    there is none.
+    One row a line of the file: line, smiles, nll, nll_length (exact), se (of the estimate), tokens, and the
+    reason where there is none.
     """
     if out is not None:
         output.check_writable(out)
@@ -48,9 +48,11 @@ def likelihood(
     from moldiff import generation, likelihood
 
     loaded = generation.load(model, device)
-    items = loaded.modality.read(file, column=column)
-    found = likelihood.bound(loaded, items, times, seed)
-    frame = found.to_pandas(items)
+    rows = loaded.modality.read(file, column=column)
+    found = likelihood.bound(loaded, rows[loaded.modality.key].tolist(), times, seed).to_pandas()
+    # Why a row could not be read says more than that nothing came of it.
+    frame = rows.drop(columns="reason").join(found)
+    frame["reason"] = rows["reason"].where(rows["reason"].notna(), found["reason"])
     if out is not None:
         with written(out) as part:
             frame.to_csv(part, index=False)

@@ -30,7 +30,7 @@ def train(config: Config, overrides: Overrides = None, resume: Resume = False) -
     # Lightning's remarks on hardware and products are no news of this run; its warnings still come.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    published = training.run(settings, resume)
+    published = training.run(settings, resume, print)
     facts = published.card.training
     nll = facts["heldout_nats_per_token"]
     print(

@@ -17,7 +17,7 @@ RAW = ["OCC", "C1CC", "c1ccccc1", "CC.O"]
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    return Molecules().evaluate(RAW, Reference.of(["CCO"], [True]))[0]
+    return Molecules().evaluate(RAW, Reference.of(["CCO"], [True]))
 
 
 def test_csv_and_jsonl_hold_every_row(frame: pd.DataFrame, tmp_path: Path) -> None:
