@@ -87,7 +87,8 @@ class Trainee(lightning.LightningModule):
         """Logs the bound of a held-out batch, in nats a token, unconditionally."""
         cond = None if batch.cond is None else torch.full_like(batch.cond, torch.nan)
         nll = self.held_out(self.network, replace(batch, cond=cond)).nll
-        self.log("heldout_nll", nll, batch_size=batch.tokens.numel(), on_epoch=True, prog_bar=True)
+        weight = batch.tokens.numel()
+        self.log("heldout_nll", nll, batch_size=weight, on_epoch=True, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule by step."""
@@ -244,7 +245,7 @@ def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
     kept = config.out / TOKENS
     if path.suffix == kept.suffix:
         return token_file.load(path)
-    if (resume or _launched()) and kept.exists():
+    if (resume or launched()) and kept.exists():
         return token_file.load(kept)
     return registry.build("modality", config.data.modality).prepare(
         path,
@@ -272,13 +273,14 @@ def run(
     tokenizer = registry.resolve("tokenizer", data.info["modality"]).from_state(data.info["tokenizer"])
     process = build_process(config, tokenizer.vocab_size)
     network = build_network(config, process, int(data.lengths.max()), conditions)
-    say(_read(data))
     trainee = Trainee(network, process, config, data.fingerprint())
     module = data_module(data, config, conditions)
     padded = tokenizer.state().get("pad_to")
     if padded != config.data.pad_to:
         raise MoldiffError(f"data.pad_to: got {config.data.pad_to}, but the token file has {padded}")
     _keep(data, config)
+    if not launched():
+        say(_read(data))
     with _lightning_as_a_guest():
         trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
         held_out = _held_out(trainer, trainee, module)
@@ -322,7 +324,7 @@ def _rehearse(config: TrainConfig) -> None:
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
 
 
-def _launched() -> bool:
+def launched() -> bool:
     """Whether another process of this run, which goes first, has started this one."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
@@ -334,7 +336,7 @@ def _keep(data: Any, config: TrainConfig) -> None:
         config.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MoldiffError(f"out: got {config.out}, cannot write there ({error.strerror})") from None
-    if not given and not _launched():
+    if not given and not launched():
         data.save(config.out / TOKENS)
 
 

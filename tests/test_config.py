@@ -33,7 +33,7 @@ def test_each_shipped_configuration_loads_and_all_it_names_can_be_built() -> Non
 
 def test_tiny_says_what_the_docs_say() -> None:
     settings = load("tiny")
-    assert settings.name == "tiny"
+    assert settings.out == Path("runs/tiny")
     assert settings.data.path is None
     kinds = {type(c): c.name for c in settings.conditions}
     assert kinds == {ClassCondition: "ring_count", NumericCondition: "qed"}
@@ -65,7 +65,14 @@ def test_overrides_reach_every_depth_in_order() -> None:
 
 
 def test_an_override_that_is_not_yaml_is_text() -> None:
-    assert load("tiny", ["description=[a", "name=2001-99-99"]).description == "[a"
+    assert load("tiny", ["description=[a", "license=2001-99-99"]).description == "[a"
+
+
+def test_a_path_is_what_a_person_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    settings = load("tiny", ["out=~/x", "data.path=~/a.smi"])
+    assert (settings.out, settings.data.path) == (Path("/home/ada/x"), Path("/home/ada/a.smi"))
+    assert load("tiny", ["out=2024"]).out == Path("2024")
 
 
 def test_a_file_gives_back_what_was_written_into_it(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_saving_writes_the_table_and_its_provenance(qm9: Generation, tmp_path: P
 
 def test_what_cannot_be_saved_is_refused(qm9: Generation, tmp_path: Path) -> None:
     for name in ("mols.xlsx", "mols"):
-        with pytest.raises(MoldiffError, match=r"choose from \.csv, \.smi"):
+        with pytest.raises(MoldiffError, match=r"choose from \.csv, \.jsonl, \.smi, \.sdf"):
             qm9.save(tmp_path / name)
     with pytest.raises(MoldiffError, match="cannot write"):
         qm9.save(tmp_path / "missing" / "mols.csv")
@@ -301,3 +301,30 @@ def test_the_public_names_are_there() -> None:
     assert moldiff.MoldiffError is MoldiffError
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = moldiff.nope
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_samples(tiny_model: Model) -> None:
+    """A hook runs out of memory above four rows, as a small GPU would."""
+    whole = tiny_model.generate(40, seed=3, steps=8)
+
+    def small_memory(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if len(args[0]) > 4:
+            raise torch.OutOfMemoryError
+
+    handle = tiny_model.network.register_forward_pre_hook(small_memory)
+    try:
+        halved = tiny_model.generate(40, seed=3, steps=8)
+    finally:
+        handle.remove()
+    assert halved.frame["raw"].tolist() == whole.frame["raw"].tolist()
+
+
+def test_options_that_generate_does_not_know_are_named(tiny_model: Model) -> None:
+    with pytest.raises(
+        MoldiffError, match="unknown option of generate: got 'tempature', choose from targets"
+    ):
+        tiny_model.generate(2, tempature=0.5)  # type: ignore[call-arg]
+    found = tiny_model.generate(2, sampler="remdm-cap", eta=0.1, steps=4, precision="fp32", level="x0")
+    assert found.summary["setting"]["options"] == {"eta": 0.1}
+    assert (found.summary["precision"], found.summary["level"]) == ("fp32", "x0")
+    assert found.summary["interrupted"] is False

@@ -211,9 +211,12 @@ def test_each_modality_walks_from_file_to_picture(name: str, textbook: Path, tmp
     raw = [tokenizer.decode(again.item(i)) for i in range(8)]
     order = np.argsort(data.identities)
     arrays = {"hashes": data.identities[order], "in_train": ~data.heldout[order]}
-    frame, summary = modality.evaluate(raw, modality.reference(arrays, {"rdkit": data.info["rdkit"]}))
+    reference = modality.reference(arrays, {"rdkit": data.info["rdkit"]})
+    frame = modality.evaluate(raw, reference)
+    summary = modality.summarise(frame, reference)
     assert summary["valid"] == summary["sane"] == summary["unique"] == 8
     assert not frame["novel"].any()
+    assert modality.read(textbook)[modality.key].tolist()[:8] == frame[modality.key].tolist()
     np.testing.assert_allclose(frame["qed"], data.properties["qed"][:8], rtol=1e-6)
 
     for suffix in (".csv", ".smi"):

@@ -241,3 +241,12 @@ def test_misses_grow_with_the_distance_and_add_up() -> None:
     np.testing.assert_allclose(both, near + into)
     low = misses([parse("b=low", SPECS, TABLE)], values, TABLE)
     np.testing.assert_allclose(low, -into)
+
+
+def test_a_class_with_few_rows_is_not_filled_up_with_the_other() -> None:
+    values = np.r_[np.zeros(190), np.ones(10)]
+    table = Table(np.arange(1, 201), {"c": values})
+    specs = (ClassCondition(name="c", quantile=0.9).fit(values),)
+    sampler = TargetSampler(table, specs, [parse("c=high", specs, table)])
+    assert sampler.rows.tolist() == list(range(190, 200))
+    assert sampler.distance == 0

@@ -66,7 +66,9 @@ def test_the_command_leaves_a_model(tmp_path: Path, textbook: Path) -> None:
     out = tmp_path / "runs" / "tiny"
     assert {WEIGHTS, CARD, training.TOKENS} <= {path.name for path in out.iterdir()}
     assert done.stderr == ""
-    assert done.stdout.splitlines()[0].startswith("wrote runs/tiny: ")
+    read, wrote, _ = done.stdout.splitlines()
+    assert read.startswith("266 items, 13 held out")
+    assert wrote.startswith("wrote runs/tiny: ")
     assert "30 steps" in done.stdout
     assert "moldiff generate runs/tiny" in done.stdout
     found = Model(Checkpoint.load(out), "cpu").generate(5)
@@ -88,10 +90,10 @@ def test_the_command_leaves_a_model(tmp_path: Path, textbook: Path) -> None:
 def test_a_run_that_is_killed_ends_as_if_it_had_not_been(
     settings: tuple[str, ...], signals: tuple[int, ...], small: Small, tmp_path: Path
 ) -> None:
-    whole = small(*SHORT, *settings, f"max_steps={LONG}", f"out={tmp_path / 'whole'}")
+    whole = small(*SHORT, *settings, f"max_steps={LONG}", f"out={tmp_path / 'whole' / 'model'}")
     training.run(whole)
 
-    broken = small(*SHORT, *settings, f"max_steps={LONG}", f"out={tmp_path / 'broken'}", f"name={whole.name}")
+    broken = small(*SHORT, *settings, f"max_steps={LONG}", f"out={tmp_path / 'broken' / 'model'}")
     chance = random.Random(str(settings))
     arguments, reached = cli("tiny", *overrides(broken)), [0]
     for how in signals:
@@ -218,7 +220,6 @@ def test_padded_rows_train_and_generate(tmp_path: Path, textbook: Path) -> None:
     lines = [line for line in textbook.read_text("utf-8").splitlines() if len(line.split()[0]) <= 32]
     (tmp_path / "short.smi").write_text("\n".join(lines), "utf-8")
     settings = {
-        "name": "padded",
         "out": str(tmp_path / "run"),
         "max_steps": 40,
         "batch_tokens": 512,

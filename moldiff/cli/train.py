@@ -31,6 +31,8 @@ def train(config: Config, overrides: Overrides = None, resume: Resume = False) -
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     published = training.run(settings, resume, print)
+    if training.launched():
+        return 0
     facts = published.card.training
     nll = facts["heldout_nats_per_token"]
     print(

@@ -120,7 +120,8 @@ class Block(nn.Module):
 
     def _attend(self, x: Tensor, rotation: Tensor) -> Tensor:
         batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        shape = batch, length, 3, self.heads, width // self.heads
+        qkv = self.qkv(x).view(shape).permute(2, 0, 3, 1, 4)
         # Under autocast the rotation is float32 and lifts q and k; attention wants v's type.
         q, k = rotate(qkv[:2], rotation).to(qkv.dtype)
         y = attend(q, k, qkv[2], self.causal)

@@ -135,7 +135,7 @@ PREPARE: dict[str, Bad] = {
     "hold out all": ["data", "prepare", TEXTBOOK, "--out", "t.safetensors", "--heldout", 1],
     "hold out nan": ["data", "prepare", TEXTBOOK, "--out", "t.safetensors", "--heldout", "nan"],
     "pad to nothing": ["data", "prepare", TEXTBOOK, "--out", "t.safetensors", "--pad-to", 0],
-    "pad to too little": ["data", "prepare", TEXTBOOK, "--out", "t.safetensors", "--pad-to", 3],
+    "too long for the padding": ["data", "prepare", "long.smi", "--out", "t.safetensors", "--pad-to", 3],
     "no workers": ["data", "prepare", TEXTBOOK, "--out", "t.safetensors", "--workers", 0],
 }
 FIT: dict[str, Bad] = {
@@ -192,6 +192,7 @@ def clutter(tmp_path: Path, tiny: Path) -> Path:
         "file.txt": b"here",
         "file.pdf": b"%PDF",
         "empty.smi": b"",
+        "long.smi": b"CCCCCC\n",
         "binary.smi": bytes(range(256)),
         "invalid.smi": b"C(((\nxyz\nC1CC\n",
         "numbers.csv": b"a,b\n1,2\n",
@@ -238,8 +239,8 @@ def test_errors_name_the_choices(moldiff: Command, clutter: Path) -> None:
     assert all(name in moldiff("train", "nope").err for name in shipped())
     assert all(name in moldiff("generate", "MODEL", "--sampler", "x").err for name in registry.SAMPLERS)
     assert "ring_count" in moldiff("generate", "MODEL", "--target", "hue=1").err
-    assert ".csv, .smi" in moldiff("generate", "MODEL", "--out", "x.txt").err
-    assert "3 rows are rejected" in moldiff("data", "prepare", "invalid.smi", "--out", "t.safetensors").err
+    assert ".csv, .jsonl, .smi, .sdf" in moldiff("generate", "MODEL", "--out", "x.txt").err
+    assert "all are left out" in moldiff("data", "prepare", "invalid.smi", "--out", "t.safetensors").err
 
 
 def test_an_existing_file_survives_a_refused_command(moldiff: Command, clutter: Path) -> None:

@@ -126,13 +126,14 @@ def test_generate_writes_table_picture_and_provenance(moldiff: Command) -> None:
 def test_every_option_of_generate_reaches_the_sampler(moldiff: Command, tiny: Path) -> None:
     options = {
         "--sampler": "remdm-loop", "--steps": 24, "--eta": 0.3, "--sampler-option": "on=0.3",
-        "--temperature": 0.9,
-        "--top-p": 0.8, "--level": "x0", "--seed": -5, "--batch-size": 4, "--device": "cpu",
+        "--temperature": 0.9, "--top-p": 0.8,
+        "--nucleus": "inclusive", "--level": "x0", "--seed": -5, "--batch-size": 4, "--device": "cpu",
     }  # fmt: skip
     flat = [each for pair in options.items() for each in pair]
     facts = moldiff("generate", tiny, "-n", 6, "--json", "--quiet", *flat).json
     assert facts["setting"] == {
-        "sampler": "remdm-loop", "steps": 24, "temperature": 0.9, "top_p": 0.8, "scale": 1.0,
+        "sampler": "remdm-loop", "steps": 24, "temperature": 0.9, "top_p": 0.8,
+        "nucleus": "inclusive", "scale": 1.0,
         "options": {"eta": 0.3, "on": 0.3},
     }  # fmt: skip
     assert facts["seed"] == -5
@@ -157,7 +158,7 @@ def test_no_picture_is_drawn_of_nothing(moldiff: Command, tiny: Path) -> None:
 def test_prepare_then_train_then_generate(moldiff: Command) -> None:
     found = moldiff("data", "prepare", TEXTBOOK, "--out", "tokens.safetensors", "--heldout", 0.1)
     assert (found.code, found.err) == (0, "")
-    assert "wrote tokens.safetensors: 266 items, 0 rejected, 0 repeats" in found.out
+    assert "wrote tokens.safetensors: 266 items; left out: none; repeats: 0" in found.out
     found = moldiff(*TRAIN, "data.path=tokens.safetensors")
     assert found.code == 0
     assert "wrote o: " in found.out
@@ -170,7 +171,7 @@ def test_prepare_then_train_then_generate(moldiff: Command) -> None:
 def test_prepare_counts_what_it_leaves_out(moldiff: Command) -> None:
     Path("mixed.csv").write_text("name,smiles\na,CCO\nb,OCC\nc,C1CC\nd,CC.O\ne,CCN\n", "utf-8")
     found = moldiff("data", "prepare", "mixed.csv", "--out", "t.safetensors")
-    assert "2 items, 2 rejected, 1 repeats" in found.out
+    assert "2 items; left out: ring 1, fragments 1; repeats: 1" in found.out
 
 
 # As a process

@@ -140,3 +140,10 @@ def test_wrong_options_are_refused() -> None:
     for temperature in (0.0, -1.0, math.nan):
         with pytest.raises(MoldiffError, match="temperature"):
             temper(log_p, temperature)
+
+
+def test_no_temperature_makes_a_law_without_states() -> None:
+    log_p = torch.tensor([0.2, 0.5, 0.3]).log()
+    for temperature in (1e-40, 1e-6, 1e30):
+        assert temper(log_p, temperature).exp().sum() == pytest.approx(1)
+    assert temper(log_p, 1e-40).argmax() == 1
