@@ -29,7 +29,7 @@ SAMPLES = 1024
 
 def request(run: dict[str, Any], seed: int, samples: int) -> Request:
     """The request of one line of the settings file."""
-    known = ("sampler", "steps", "temperature", "top_p", "scale", "options")
+    known = ("sampler", "steps", "temperature", "top_p", "scale", "complete", "options")
     asked = {key: run[key] for key in known if key in run}
     return Request(samples, tuple(run.get("targets", ())), seed=seed, **asked)
 
@@ -39,8 +39,9 @@ def measure(model: Model, run: dict[str, Any], seed: int, samples: int) -> dict[
     found = model.run(request(run, seed, samples))
     facts = found.summary
     lengths = [len(model.tokenizer.encode(text)) for text in found.frame["raw"]]
-    steps = facts["setting"]["steps"]
-    expected = sum(steps * (1 - (1 - 1 / steps) ** length) for length in lengths) / len(lengths)
+    steps = facts["setting"]["steps"]  # None for a sampler that reveals one token at a time
+    each = [length if steps is None else steps * (1 - (1 - 1 / steps) ** length) for length in lengths]
+    expected = sum(each) / len(each)
     figures: dict[str, Any] = {
         "validity": facts["validity"],
         "uniqueness": facts["uniqueness"],

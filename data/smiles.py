@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Self, final
 
 from moldiff.errors import MoldiffError
+from moldiff.types import Balance
 
 _TOKEN = re.compile(
     r"\[[^\[\]]+\]"  # a bracket atom, with its isotope, charge, hydrogens and stereo
@@ -15,6 +16,7 @@ _TOKEN = re.compile(
     r"|%\([0-9]+\)|%[0-9]{2}|[0-9]"  # ring labels
     r"|[-=#$:~/\\.()]"  # bonds, fragments, branches
 )
+_RING = re.compile(r"%\([0-9]+\)|%[0-9]{2}|[0-9]")
 
 
 @final
@@ -130,6 +132,12 @@ class SmilesTokenizer:
                 raise MoldiffError(f"a token id is 0 to {self.vocab_size - 1}: got {each}")
             texts.append(text)
         return "".join(texts)
+
+    def balance(self) -> Balance:
+        """Ring labels occur an even number of times, branches open as often as they close."""
+        labels = tuple(self._ids[token] for token in self.vocab if _RING.fullmatch(token))
+        branch = ((self._ids["("], self._ids[")"]),) if {"(", ")"} <= set(self.vocab) else ()
+        return Balance(labels, branch)
 
     def unsupported(self, smiles: str) -> list[str]:
         """The distinct parts of a string that have no id, in order: tokens or lone characters."""

@@ -90,7 +90,10 @@ class DropoutConfig(_Section):
 
 
 class Setting(_Section):
-    """How a model is sampled when the caller does not say; ``options`` are the sampler's own, such as eta."""
+    """How a model is sampled when the caller does not say; ``options`` are the sampler's own, such as eta.
+
+    ``complete`` draws only tokens that leave a row completable.
+    """
 
     sampler: str = "mdlm"
     steps: int = Field(default=64, ge=1)
@@ -98,6 +101,7 @@ class Setting(_Section):
     top_p: float = Field(default=1.0, gt=0, le=1)
     nucleus: Literal["standard", "inclusive"] = "standard"
     scale: float = Field(default=1.0, ge=0)
+    complete: bool = False
     options: dict[str, float | str] = Field(default_factory=dict)
 
 

@@ -26,7 +26,7 @@ from moldiff.nn.cost import Cost, count_forwards
 from moldiff.nn.precision import autocast, resolved
 from moldiff.nn.transformer import Transformer
 from moldiff.targets import Table, Target, TargetSampler, misses, parse
-from moldiff.types import Modality, Rows
+from moldiff.types import Guidance, Modality, Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
@@ -57,6 +57,7 @@ class Request:
     temperature: float | None = None
     top_p: float | None = None
     nucleus: Literal["standard", "inclusive"] | None = None
+    complete: bool | None = None
     level: Level | None = None
     precision: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class Request:
         """
         asked = {
             name: getattr(self, name)
-            for name in ("sampler", "steps", "temperature", "top_p", "nucleus", "scale")
+            for name in ("sampler", "steps", "temperature", "top_p", "nucleus", "scale", "complete")
             if getattr(self, name) is not None
         }
         if not self.targets:
@@ -146,12 +147,13 @@ class Model:
         targets = [parse(text, self.card.conditions, self.table) for text in request.targets]
         plan = TargetSampler(self.table, self.card.conditions, targets)
         sampler = build_sampler(self.process, setting, request.level)
+        guidance = self._guidance(setting, request.level or self.process.level)
         drawn: dict[int, list[int]] = {}
         frames: list[pd.DataFrame] = [self.modality.evaluate([], self.reference)]
         started, interrupted = time.perf_counter(), False
         with count_forwards(self.network) as cost, autocast(self.device, request.precision):
             try:
-                for ids, tokens in self._sample(request, sampler, setting.scale, plan):
+                for ids, tokens in self._sample(request, sampler, guidance, plan):
                     drawn.update(zip(ids.tolist(), tokens.tolist(), strict=True))
                     if progress is not None:
                         progress(len(drawn))
@@ -188,6 +190,17 @@ class Model:
             facts["samples"] = numbers[: len(frame)]
         return Generation(frame, facts, self._best(frame, targets), interrupted, self.modality)
 
+    def _guidance(self, setting: Setting, level: Level) -> Guidance:
+        """The guidance of a setting; MoldiffError where it does not act at ``level``."""
+        guidance: Guidance = registry.build("guidance", "cfg", scale=setting.scale)
+        if not setting.complete:
+            return guidance
+        if level != "x0":
+            raise MoldiffError(f"complete: got level {level}, it takes x0 only; leave it off")
+        mask, balance = self.process.num_tokens, self.tokenizer.balance()
+        restricted: Guidance = registry.build("guidance", "completable", guidance, mask, balance)
+        return restricted
+
     def _best(self, frame: pd.DataFrame, targets: Sequence[Target]) -> list[int]:
         """Row numbers of distinct sane samples: novel ones first, nearest to the targets first."""
         good = frame[frame["sane"]].drop_duplicates(self.modality.key)
@@ -197,10 +210,9 @@ class Model:
         return [int(i) for i in good.index[order]]
 
     def _sample(
-        self, request: Request, sampler: Any, scale: float, plan: TargetSampler
+        self, request: Request, sampler: Any, guidance: Guidance, plan: TargetSampler
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Row numbers and tokens, a batch of one length at a time."""
-        guidance = registry.build("guidance", "cfg", scale=scale)
 
         def draw(ids: Tensor, length: int, cond: Tensor | None) -> Tensor:
             told = None if cond is None else cond.to(self.device)
@@ -316,6 +328,7 @@ class Asked(TypedDict, total=False):
     temperature: float
     top_p: float
     nucleus: Literal["standard", "inclusive"]
+    complete: bool
     level: Level
     precision: str
     options: Mapping[str, Any]

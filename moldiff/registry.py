@@ -45,7 +45,10 @@ SAMPLERS = {
     "first-hitting": _PRESETS + "first_hitting",
 }
 
-GUIDANCES = {"cfg": "moldiff.guidance.classifier_free:ClassifierFree"}
+GUIDANCES = {
+    "cfg": "moldiff.guidance.classifier_free:ClassifierFree",
+    "completable": "moldiff.guidance.completable:Completable",
+}
 
 DATA = {
     "token-file": "moldiff.data.datasets:TokenFile",

@@ -43,12 +43,29 @@ class Guidance(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Balance:
+    """Tokens that a well-formed item holds in pairs.
+
+    Args:
+        even: tokens that occur an even number of times.
+        pairs: (opening, closing) tokens that occur equally often.
+    """
+
+    even: tuple[int, ...] = ()
+    pairs: tuple[tuple[int, int], ...] = ()
+
+
 class Tokenizer(Protocol[T]):
     """A reversible map between an item (a string, a pixel array) and data tokens 0..K-1."""
 
     @property
     def vocab_size(self) -> int:
         """The number K of data tokens."""
+        ...
+
+    def balance(self) -> Balance:
+        """The tokens that come in pairs; none where no token does."""
         ...
 
     def encode(self, item: T) -> list[int]:

@@ -181,8 +181,22 @@ def test_every_row_of_the_training_tables_was_trained_above() -> None:
     assert {case[2] for case in cases} == set(registry.CONDITION_DROPOUTS)
 
 
-@pytest.mark.parametrize("name", registry.GUIDANCES)
-def test_each_guidance_is_built_and_sharpens(name: str) -> None:
+def test_the_guidances_are_the_two_run_below() -> None:
+    assert set(registry.GUIDANCES) == {"cfg", "completable"}
+
+
+def test_completable_guidance_is_built_and_makes_balanced_rows(tiny_model: Model) -> None:
+    found = tiny_model.generate(60, sampler="first-hitting", complete=True, targets="qed=0.4", scale=2.0)
+    assert found.summary["setting"]["complete"] is True
+    for raw in found.frame["raw"]:
+        assert raw.count("(") == raw.count(")")
+        assert all(raw.count(label) % 2 == 0 for label in "123456789")
+    with pytest.raises(MoldiffError, match="complete: got level posterior"):
+        tiny_model.generate(2, complete=True, level="posterior")
+
+
+def test_classifier_free_guidance_is_built_and_sharpens() -> None:
+    name = "cfg"
     log_p = {"given": torch.tensor([[0.7, 0.3]]).log(), "null": torch.tensor([[0.5, 0.5]]).log()}
     guidance = registry.build("guidance", name, scale=2.0)
     guided = guidance(

@@ -37,6 +37,10 @@ Option = Annotated[
 Temperature = Annotated[float | None, typer.Option(help="Above 0; below 1 sharpens.")]
 TopP = Annotated[float | None, typer.Option("--top-p", help="Nucleus mass, in (0, 1].")]
 Nucleus = Annotated[str | None, typer.Option(help="standard, or inclusive as in the papers' code.")]
+Complete = Annotated[
+    bool | None,
+    typer.Option("--complete/--no-complete", help="Draw only what leaves rings and branches closable."),
+]
 LevelName = Annotated[str | None, typer.Option("--level", help="Where guidance acts: x0 or posterior.")]
 Seed = Annotated[int, typer.Option(help="Sample i depends on the seed and i alone.")]
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a batch, or auto.")]
@@ -60,6 +64,7 @@ def generate(
     temperature: Temperature = None,
     top_p: TopP = None,
     nucleus: Nucleus = None,
+    complete: Complete = None,
     level: LevelName = None,
     seed: Seed = 0,
     batch_size: BatchSize = "auto",
@@ -89,6 +94,7 @@ def generate(
         temperature=temperature,
         top_p=top_p,
         nucleus=_one_of("--nucleus", nucleus, ("standard", "inclusive")),
+        complete=complete,
         level=_one_of("--level", level, ("x0", "posterior")),
         precision=precision,
         options=_options(sampler_option or [], eta),
@@ -200,7 +206,7 @@ def _setting(facts: dict[str, Any]) -> str:
     steps = "" if setting["steps"] is None else f", {setting['steps']} steps"
     return (
         f"{setting['sampler']}{steps}{options}, temperature {setting['temperature']:g}, "
-        f"top-p {setting['top_p']:g}, scale {setting['scale']:g}"
+        f"top-p {setting['top_p']:g}, scale {setting['scale']:g}{', complete' if setting['complete'] else ''}"
     )
 
 

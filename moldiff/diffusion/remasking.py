@@ -223,7 +223,7 @@ class Confidence(Remasking):
 
     Args:
         inner: the schedule that says how much is remasked.
-        normalize: ``sum`` as in the paper, so at most one token a step is given back on average, whatever the length;
+        normalize: ``sum`` as in the paper, so at most one token a step comes back on average, at any length;
             ``mean`` multiplies by the number of visible tokens, so that sigma keeps its usual meaning.
         temperature: above 0; psi is in [0, 1], so at 1 the weights differ by a factor of e at most.
         balanced: raise the chance to unmask so that as many tokens are revealed as given back. Without it
