@@ -17,7 +17,7 @@ help: ## list the targets
 
 demo: $(RUNTIME) ## make 200 molecules with many rings: demo/molecules.csv and demo/molecules.png
 	mkdir -p demo
-	$(BIN)/moldiff generate qm9 -n 200 --target ring_count=high --scale 2 --seed 0 \
+	$(BIN)/moldiff generate qm9 -n 200 --target ring_count=high --scale 3 --seed 0 \
 		--out demo/molecules.csv --grid demo/molecules.png
 
 test: $(DEV) ## run the whole test suite
