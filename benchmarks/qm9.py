@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,9 @@ def main(report: Callable[[str], None] = print) -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     model = moldiff.load(options.model)
     results = collect(model, plan, seeds, options.out, options.samples)
+    settings = os.path.relpath(options.settings, HERE.parent)
     command = (
-        f"python benchmarks/qm9.py {options.model} --settings {options.settings} "
+        f"python benchmarks/qm9.py {options.model} --settings {settings} "
         f"--seeds {options.seeds} --samples {options.samples} --out DIR"
     )
     facts = ", ".join(f"{name} {version}" for name, version in versions().items())

@@ -24,7 +24,7 @@ def test_a_card_says_how_its_figures_were_measured_and_names_no_machine(name: st
     assert card.description
     assert card.metrics
     assert all(len(metric.seeds) >= 3 and metric.se is not None and metric.command for metric in card.metrics)
-    assert not re.search(r'"/|[A-Z]:\\\\|~/', card.model_dump_json())
+    assert not re.search(r"""["' ]/\w|[A-Z]:\\\\|~/""", card.model_dump_json())
 
 
 @pytest.mark.parametrize("name", MEGABYTES)
