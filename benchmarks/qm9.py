@@ -21,8 +21,9 @@ import yaml
 import moldiff
 from moldiff.checkpoint import Checkpoint, Metric, find, versions
 from moldiff.config import Setting
-from moldiff.generation import Model, Request
+from moldiff.generation import Model
 from moldiff.nn.precision import resolved
+from moldiff.request import Request
 
 HERE = Path(__file__).parent
 SAMPLES = 1024

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, final
+from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
 from moldiff import checkpoint, registry
 from moldiff.assembly import build_network, build_process, build_sampler, misfit, network_config, pick_device
 from moldiff.checkpoint import Card, Checkpoint
-from moldiff.config import Setting, explain
+from moldiff.config import Setting
 from moldiff.diffusion.process import Level, Process
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
 from moldiff.nn.cost import Cost, count_forwards
 from moldiff.nn.precision import autocast, resolved
 from moldiff.nn.transformer import Transformer
+from moldiff.request import Asked, Request, spelt_targets
 from moldiff.targets import Table, Target, TargetSampler, misses, parse
 from moldiff.types import Guidance, Modality, Rows
 
@@ -35,69 +35,7 @@ GROUP = {"cpu": 2048, "cuda": 65536, "mps": 8192}
 #: Samples that are checked and scored between two looks at the keyboard.
 SCORED = 1000
 
-PRECISIONS = ("auto", "bf16", "fp32")
-
 Progress = Callable[[int], None]
-
-
-@final
-@dataclass(frozen=True)
-class Request:
-    """What is asked of one call: how many rows, of which properties, by which sampler.
-
-    None takes the model's own setting. ``options`` are the sampler's own, such as eta. ``precision`` is bf16,
-    fp32, or auto for what the device is good at; the samples of two precisions differ.
-    """
-
-    n: int
-    targets: tuple[str, ...] = ()
-    sampler: str | None = None
-    steps: int | None = None
-    scale: float | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    nucleus: Literal["standard", "inclusive"] | None = None
-    complete: bool | None = None
-    level: Level | None = None
-    precision: str = "auto"
-    options: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    batch_size: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse counts below 1, and what is no count."""
-        counts: dict[str, Any] = {
-            "n": self.n,
-            "batch size": 1 if self.batch_size is None else self.batch_size,
-        }
-        for name, count in counts.items():
-            if not isinstance(count, int) or count < 1:
-                raise MoldiffError(f"{name}: got {count!r}, must be a whole number of at least 1")
-        if not isinstance(self.seed, int):
-            raise MoldiffError(f"seed: got {self.seed!r}, must be a whole number")
-        if self.scale is not None and not self.targets:
-            raise MoldiffError(f"scale: got {self.scale} but no target; name one, for example qed=0.6")
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-
-    def setting(self, default: Setting) -> Setting:
-        """The full setting: what is asked, and the model's own for the rest.
-
-        A sampler's own options belong to it, so the default's are kept only with the default sampler.
-        """
-        asked = {
-            name: getattr(self, name)
-            for name in ("sampler", "steps", "temperature", "top_p", "nucleus", "scale", "complete")
-            if getattr(self, name) is not None
-        }
-        if not self.targets:
-            asked["scale"] = 1.0  # nothing is asked, so there is nothing to sharpen
-        inherit = self.sampler in (None, default.sampler)
-        options = {**default.options, **self.options} if inherit else self.options
-        try:
-            return Setting.model_validate({**default.model_dump(), **asked, "options": options})
-        except ValidationError as error:
-            raise MoldiffError(explain(error)) from None
 
 
 @final
@@ -138,7 +76,7 @@ class Model:
         options = {**rest.pop("options", {})}
         if "eta" in rest:
             options["eta"] = rest.pop("eta")
-        targets = _targets(rest.pop("targets", ()))
+        targets = spelt_targets(rest.pop("targets", ()))
         return self.run(Request(n, targets, options=options, **rest), progress)
 
     def run(self, request: Request, progress: Progress | None = None) -> Generation:
@@ -317,34 +255,6 @@ def load(model: str = "qm9", device: str = "auto") -> Model:
     return Model(Checkpoint.load(checkpoint.find(model)), device)
 
 
-class Asked(TypedDict, total=False):
-    """The keywords of ``Model.generate``."""
-
-    targets: str | Sequence[str] | Mapping[str, Any]
-    sampler: str
-    steps: int
-    scale: float
-    eta: float
-    temperature: float
-    top_p: float
-    nucleus: Literal["standard", "inclusive"]
-    complete: bool
-    level: Level
-    precision: str
-    options: Mapping[str, Any]
-    seed: int
-    batch_size: int
-
-
-def _targets(asked: str | Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
-    """Targets as ``name=value``, however they were given."""
-    if isinstance(asked, str):
-        return (asked,)
-    if isinstance(asked, Mapping):
-        return tuple(f"{name}={_spell(value)}" for name, value in asked.items())
-    return tuple(asked)
-
-
 def _table(source: Checkpoint) -> Table:
     arrays = source.part("table")
     missing = [name for name in ("lengths", *source.card.table) if name not in arrays]
@@ -387,12 +297,6 @@ def _cost(cost: Cost, n: int, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "molecules_per_second": round(n / seconds, 2) if seconds else 0.0,
     }
-
-
-def _spell(value: object) -> str:
-    if isinstance(value, tuple | list) and len(value) == 2:
-        return f"{value[0]}..{value[1]}"
-    return str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -48,6 +48,7 @@ MODULES = {
     "moldiff.conditions": 5,
     "moldiff.training": 5,
     "moldiff.generation": 5,
+    "moldiff.request": 5,
     "moldiff.targets": 5,
     "moldiff.config": 5,
     "moldiff.checkpoint": 5,

@@ -84,8 +84,9 @@ def generate(
             output.check_writable(path)
 
     from moldiff import generation
+    from moldiff.request import Request
 
-    request = generation.Request(
+    request = Request(
         n=num,
         targets=tuple(target or ()),
         sampler=sampler,
