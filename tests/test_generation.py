@@ -31,7 +31,7 @@ def lengths(model: Model, n: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="module")
 def qm9() -> Generation:
     """Some molecules of the bundled model."""
-    return load("qm9", device="cpu").generate(48, steps=24, targets={"qed": (0.3, 0.6)})
+    return load("qm9", device="cpu").generate(48, sampler="mdlm", steps=24, targets={"qed": (0.3, 0.6)})
 
 
 def test_the_bundled_model_is_the_default_and_makes_molecules(qm9: Generation) -> None:

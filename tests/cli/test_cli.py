@@ -127,13 +127,14 @@ def test_every_option_of_generate_reaches_the_sampler(moldiff: Command, tiny: Pa
     options = {
         "--sampler": "remdm-loop", "--steps": 24, "--eta": 0.3, "--sampler-option": "on=0.3",
         "--temperature": 0.9, "--top-p": 0.8,
-        "--nucleus": "inclusive", "--level": "x0", "--seed": -5, "--batch-size": 4, "--device": "cpu",
+        "--complete": None, "--nucleus": "inclusive",
+        "--level": "x0", "--seed": -5, "--batch-size": 4, "--device": "cpu",
     }  # fmt: skip
-    flat = [each for pair in options.items() for each in pair]
+    flat = [each for pair in options.items() for each in pair if each is not None]
     facts = moldiff("generate", tiny, "-n", 6, "--json", "--quiet", *flat).json
     assert facts["setting"] == {
         "sampler": "remdm-loop", "steps": 24, "temperature": 0.9, "top_p": 0.8,
-        "nucleus": "inclusive", "scale": 1.0,
+        "nucleus": "inclusive", "scale": 1.0, "complete": True,
         "options": {"eta": 0.3, "on": 0.3},
     }  # fmt: skip
     assert facts["seed"] == -5
