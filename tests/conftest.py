@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ TESTS = Path(__file__).resolve().parent
 
 
 def pytest_configure() -> None:
+    # A job that a shell runs in the background ignores SIGINT, and so would the processes that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # guidance/ and data/ get their names moldiff.guidance and moldiff.data by installation only.
     try:
         importlib.import_module("moldiff.guidance")
