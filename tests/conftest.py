@@ -19,7 +19,7 @@ TESTS = Path(__file__).resolve().parent
 
 
 def pytest_configure() -> None:
-    # A job that a shell runs in the background ignores SIGINT, and so would the processes that tests interrupt.
+    # A shell's background job ignores SIGINT, and so would the processes that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # guidance/ and data/ get their names moldiff.guidance and moldiff.data by installation only.
     try:
