@@ -29,6 +29,7 @@ from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
 from moldiff.diffusion.process import Process
 from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
+from moldiff.nn.compilation import compile_blocks, compiles
 from moldiff.nn.ema import Ema
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
 from moldiff.nn.precision import resolved
@@ -273,6 +274,8 @@ def run(
     tokenizer = registry.resolve("tokenizer", data.info["modality"]).from_state(data.info["tokenizer"])
     process = build_process(config, tokenizer.vocab_size)
     network = build_network(config, process, int(data.lengths.max()), conditions)
+    if config.compile and compiles(pick_device(config.device)):
+        compile_blocks(network)
     trainee = Trainee(network, process, config, data.fingerprint())
     module = data_module(data, config, conditions)
     padded = tokenizer.state().get("pad_to")
