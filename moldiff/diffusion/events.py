@@ -42,17 +42,21 @@ def plan(
     moments: dict[int, _Moment] = {}
     pending = torch.zeros_like(masked)
     ordinal = torch.zeros(masked.shape[0], dtype=torch.int64, device=masked.device)
-    never = torch.ones(masked.shape, device=masked.device)
+    free, never = ~frozen, torch.ones(masked.shape, device=masked.device)
+    view = View(masked & free, ~masked & free, never)
     for number, step, chance in _chances(grid, walk, masked.shape):
-        view = View(masked & ~frozen, ~masked & ~frozen, never)
         fire, back = changes(view, remasking.rates(step, view), chance)
-        masked = (masked & ~fire) | back
-        index = fire.any(-1).nonzero().squeeze(-1)
+        changed = fire | back
+        if not changed.any():  # most steps of a long walk
+            continue
+        view = View(view.masked ^ changed, view.visible ^ changed, never)
+        revealing = fire.any(-1)
+        index = revealing.nonzero().squeeze(-1)
         if len(index):
             flags = pending[index], fire[index], back[index]
             moments[number] = _Moment(index, ordinal[index], *flags)
             ordinal[index] += 1
-        pending = (pending | back) & ~fire.any(-1, keepdim=True)
+        pending = (pending | back) & ~revealing[:, None]
     return _by_ordinal(moments, grid)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import final
 
@@ -55,6 +56,10 @@ class Sampler:
 
     def grid(self) -> list[Step]:
         """The steps from t = 1 to t = 0."""
+        return self._grid
+
+    @cached_property
+    def _grid(self) -> list[Step]:
         times = self.remasking.times(self.steps)
         alphas = [self.process.schedule.at(t) for t in times]
         return [
