@@ -1,21 +1,30 @@
 """Molecules as a modality: reader, tokenizer, check, properties, picture and writers."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Unpack, final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moldiff.chem import metrics, molecule, oracles, picture
+from moldiff.chem import metrics, molecule, oracles, picture, report
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
+from moldiff.types import Writer
 
-from .datasets import TokenFile, hold_out
-from .readers import read_smiles
-from .smiles import SmilesTokenizer, spellable
+from .datasets import TokenFile
+from .measured import Measured
+from .preparation import LeftOut, Preparation
+from .readers import Reading, read_smiles, read_texts
+from .selfies import SelfiesTokenizer
+from .sets import locate
+from .smiles import SmilesTokenizer
+from .spelling import Notation
+from .tally import MoleculeTally
+from .vocabulary import VocabularyTokenizer
 from .writers import WRITERS
 
 
@@ -27,57 +36,55 @@ class Molecules:
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
     key: ClassVar[str] = "smiles"
+    notations: ClassVar[tuple[Notation, ...]] = (SmilesTokenizer, SelfiesTokenizer)
 
-    def read(self, path: Path, *, column: str | None = None) -> pd.DataFrame:
+    def read(self, path: Path, **reading: Unpack[Reading]) -> pd.DataFrame:
         """The rows of a file in order, repeats too: line, canonical smiles, or the reason for none."""
-        found = read_smiles(path, column=column, unique=False)
+        found = read_smiles(locate(path), unique=False, **reading)
         good = [(line, smiles, None) for line, smiles in zip(found.lines, found.smiles, strict=True)]
         bad = [(row.line, None, row.reason) for row in found.rejected]
         rows = sorted([*good, *bad], key=lambda row: row[0])
         return pd.DataFrame(rows, columns=["line", self.key, "reason"], dtype=object)
 
+    def texts(self, path: Path, *, column: str | None = None) -> pd.DataFrame:
+        """The rows of a file in order, as they stand there: line, and the SMILES, readable or not, as raw."""
+        return pd.DataFrame(read_texts(locate(path), column=column), columns=["line", "raw"])
+
     def prepare(
         self,
         path: Path,
         *,
-        column: str | None = None,
+        tokenizer: str = "smiles",
         pad_to: int | None = None,
         heldout: float = 0.05,
-        workers: int = 1,
         seed: int = 0,
+        left_out: LeftOut | None = None,
+        **reading: Unpack[Reading],
     ) -> TokenFile:
         """A token file of the molecules in a file, canonical and each once, with all properties.
 
-        ``heldout`` is the share of rows kept from training, drawn with ``seed``.
+        Args:
+            path: the file, or the name of a data set.
+            tokenizer: the notation that the tokens are of.
+            pad_to: tokens to which every molecule is filled up; None for no padding.
+            heldout: the share of molecules kept from training, drawn with ``seed``.
+            seed: of that draw.
+            left_out: is told the rows that are left out and why, before anything else can fail.
+            reading: the options of `readers.read_smiles`.
         """
-        found = read_smiles(path, column=column, workers=workers)
-        reasons = Counter(rejected.reason for rejected in found.rejected)
-        smiles, left_out = spellable(found.smiles, pad_to)
-        reasons.update(left_out)
-        if not smiles:
-            raise MoldiffError(f"no molecules in {path}: all are left out ({dict(reasons)})")
-        tokenizer = SmilesTokenizer.learn(smiles, pad_to)
-        items = [tokenizer.encode(each) for each in smiles]
-        values = oracles.score(smiles, self.properties, workers)
-        return TokenFile(
-            np.fromiter((t for item in items for t in item), dtype=np.uint16),
-            np.array([len(item) for item in items], dtype=np.int32),
-            hold_out(len(items), heldout, seed),
-            self.identities(smiles),
-            {name: column.astype(np.float32) for name, column in values.items()},
-            {
-                "modality": self.name,
-                "tokenizer": tokenizer.state(),
-                "source": path.name,
-                "rejected": dict(reasons),
-                "duplicates": found.duplicates,
-                "rdkit": molecule.rdkit_version(),
-            },
-        )
+        preparation = Preparation(self._notation(tokenizer), self.properties, pad_to, heldout, seed)
+        data = preparation.run(locate(path), left_out, **reading)
+        return replace(data, info={"modality": self.name, **data.info})
 
-    def tokenizer(self, state: dict[str, Any]) -> SmilesTokenizer:
-        """The tokenizer with a stored state."""
-        return SmilesTokenizer.from_state(state)
+    def tokenizer(self, state: dict[str, Any]) -> VocabularyTokenizer:
+        """The tokenizer with a stored state; states older than the names are of SMILES."""
+        return self._notation(state.get("name", SmilesTokenizer.name)).from_state(state)
+
+    def _notation(self, name: object) -> Notation:
+        for each in self.notations:
+            if each.name == name:
+                return each
+        raise unknown("tokenizer", name, [each.name for each in self.notations])
 
     def identities(self, items: Sequence[str]) -> NDArray[np.int64]:
         """Hashes (N,) by which an item is known again."""
@@ -92,11 +99,12 @@ class Molecules:
             hashes, np.asarray(arrays["in_train"], dtype=bool), versions.get("rdkit", "unknown")
         )
 
-    def evaluate(self, raw: Sequence[str], reference: metrics.Reference) -> pd.DataFrame:
+    def evaluate(self, raw: Sequence[str], reference: metrics.Reference, workers: int = 1) -> pd.DataFrame:
         """A table of one row a string, in order.
 
         Columns: smiles (canonical, missing where not valid), raw, valid, sane, reason, novel (to every row
-        of the data set, by canonical SMILES), and every property, NaN where not valid.
+        of the data set, by canonical SMILES), and every property, NaN where not valid. ``workers`` are
+        processes to share the work.
         """
         checks = [molecule.check(text) for text in raw]
         canonical = [check.canonical for check in checks]
@@ -105,7 +113,7 @@ class Molecules:
         distinct = list(dict.fromkeys(canonical))
         place = {text: number for number, text in enumerate(distinct)}
         places = [place[text] for text in canonical]
-        scores = oracles.score(distinct, self.properties)
+        scores = oracles.score(distinct, self.properties, workers)
         columns: dict[str, Any] = {
             "smiles": canonical,
             "raw": list(raw),
@@ -117,28 +125,33 @@ class Molecules:
         }
         return pd.DataFrame(columns)
 
+    def measure(self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None) -> Measured:
+        """What adds a column for each oracle to such a table (docs/oracles.md)."""
+        return Measured(oracles, workers, timeout)
+
     def summarise(self, frame: pd.DataFrame, reference: metrics.Reference) -> dict[str, Any]:
         """The counts and rates of a table, and the means of its novel rows (docs/metrics.md)."""
-        raw = frame["raw"].tolist()
-        checks = [
-            molecule.Check(*row)
-            for row in zip(
-                _texts(frame["smiles"]), frame["valid"], frame["sane"], _texts(frame["reason"]), strict=True
-            )
-        ]
-        marks = metrics.novelty_flags(raw, checks, reference)
-        means = {n: metrics.novel_mean(frame[n].to_numpy(dtype=float), marks) for n in self.properties}
-        return {**_headline(metrics.summarise(raw, checks, reference)), "novel_means": means}
+        tally = self.tally(reference)
+        tally.add(frame)
+        return tally.summary()
+
+    def tally(self, reference: metrics.Reference) -> MoleculeTally:
+        """What gives the same over a table that comes in pieces."""
+        return MoleculeTally(reference, self.properties)
 
     def write(self, frame: pd.DataFrame, path: Path) -> None:
         """Writes a table by the path's suffix, whole or not at all.
 
-        ``.csv`` and ``.jsonl`` hold every row and column; ``.smi`` the valid molecules, one a line; ``.sdf``
-        the valid molecules with 2-D coordinates and every column.
+        ``.csv``, ``.jsonl`` and ``.parquet`` hold every row and column; ``.smi`` the valid molecules, one a
+        line; ``.sdf`` the valid molecules with 2-D coordinates and every column.
         """
         self.check_output(path)
-        with written(path) as part:
-            WRITERS[path.suffix](frame, part)
+        with written(path) as part, closing(self.writer(part, path.suffix)) as writer:
+            writer.append(frame)
+
+    def writer(self, path: Path, suffix: str) -> Writer:
+        """Opens ``path`` in the format of ``suffix``, to write a table in pieces."""
+        return WRITERS[suffix](path)
 
     def check_output(self, path: Path) -> None:
         """Refuses a path whose suffix no writer takes."""
@@ -150,26 +163,23 @@ class Molecules:
         if path.suffix not in picture.FORMATS:
             raise unknown("kind of picture", path.suffix or path.name, picture.FORMATS)
 
-    def picture(self, frame: pd.DataFrame, shown: Sequence[str], path: Path) -> None:
+    def picture(
+        self, frame: pd.DataFrame, shown: Sequence[str], path: Path, notes: Mapping[str, str] | None = None
+    ) -> None:
         """Draws the rows of a table, each with the named properties and whether it is novel."""
         captions = [
             ", ".join(f"{name} {row[name]:.3g}" for name in shown)
             + ("\nnovel" if row["novel"] else "\nin the data set")
             for _, row in frame.iterrows()
         ]
-        picture.grid(frame["smiles"].tolist(), captions, path)
+        picture.grid(frame["smiles"].tolist(), captions, path, notes=notes)
 
+    def check_report(self, path: Path) -> None:
+        """Refuses a path whose suffix no report has."""
+        report.check(path)
 
-def _texts(column: "pd.Series[Any]") -> list[str | None]:
-    """The entries of a column of text, None where pandas has its own kind of nothing."""
-    return [None if pd.isna(entry) else str(entry) for entry in column]
-
-
-def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    """The summary with novelty gathered under one key, by protocol."""
-    novel = {key.removeprefix("novel_"): summary.pop(key) for key in _NOVEL if key in summary}
-    rejects = summary.pop("rejected")
-    return {**summary, "novel": novel, "rejects": rejects}
-
-
-_NOVEL = ("novel_canonical", "novel_canonical_train", "novel_upstream", "novel_upstream_train")
+    def report(
+        self, frame: pd.DataFrame, facts: dict[str, Any], training: Mapping[str, NDArray[Any]], path: Path
+    ) -> None:
+        """Writes a page about the molecules of a call; `moldiff.chem.report.render` says what is on it."""
+        report.write(frame, facts, training, path, self.shown)

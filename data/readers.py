@@ -1,40 +1,38 @@
-"""Molecule files to canonical SMILES: .smi, .txt and .csv, plain or gzipped, rejects reported."""
+"""Molecule files to canonical SMILES: what is not read is listed by line with its reason."""
 
-import csv
-import gzip
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, NamedTuple, TypedDict, get_args
 
-from moldiff.chem.molecule import check, drop_stereo, map_chunks
+from moldiff.chem.molecule import MAX_LENGTH, check, drop_stereo, from_block, largest_fragment, map_chunks
 from moldiff.errors import MoldiffError, unknown
 
-COLUMNS = (
-    "smiles",
-    "canonical_smiles",
-    "isomeric_smiles",
-    "smiles_string",
-    "smi",
-    "mol",
-    "molecule",
-    "structure",
-)
-"""Column names that are taken for SMILES, the preferred one first; case does not matter."""
+from .formats import Row, Rows, read_rows
 
-Row = tuple[int, str]
-"""The number of a line, from 1, and the SMILES it holds."""
+Stereo = Literal["keep", "strip"]
+Fragments = Literal["refuse", "largest"]
+
+
+class Reading(TypedDict, total=False):
+    """The options of `read_smiles` that other readers pass on."""
+
+    column: str | None
+    stereo: Stereo
+    fragments: Fragments
+    workers: int
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A row that gave no molecule: its line, from 1, its text, and a `chem.molecule` reason."""
+    """A row that gave no molecule: its line, from 1, its text, a reason, and what more there is to say."""
 
     line: int
     text: str
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,161 +41,138 @@ class ReadResult:
 
     Attributes:
         smiles: canonical SMILES, in the order of the file.
-        lines: the line of each, from 1.
-        rejected: the rows that are unreadable or not sane (fragments, radical, dummy).
-        duplicates: how many rows repeat the molecule of an earlier row.
+        lines: the line of each, from 1; the row of a parquet table, the record of an SDF file.
+        rejected: the rows that are unreadable or not sane, each with a reason of `chem.molecule`.
+        repeats: the rows that repeat the molecule of an earlier row, which the detail names.
+        altered: how many molecules are not what was written, by what was done to them.
     """
 
     smiles: list[str]
     lines: list[int]
     rejected: list[Rejected]
-    duplicates: int
+    repeats: list[Rejected] = field(default_factory=list)
+    altered: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def duplicates(self) -> int:
+        """How many rows repeat the molecule of an earlier row."""
+        return len(self.repeats)
 
 
 def read_smiles(
     path: Path,
     *,
     column: str | None = None,
-    stereo: Literal["keep", "strip"] = "keep",
+    stereo: Stereo = "keep",
+    fragments: Fragments = "refuse",
     unique: bool = True,
     workers: int = 1,
 ) -> ReadResult:
     """The molecules of a file as canonical SMILES.
 
-    A .smi or .txt file holds the SMILES in the first field of a line; blank lines, lines that
-    start with # and a header line `smiles` are passed over. A .csv file has a header. Either may
-    be gzipped (.gz). Text is UTF-8.
+    A .smi or .txt file holds the SMILES in the first field of a line; blank lines, lines that start with #
+    and a header line `smiles` are passed over. A .csv, .tsv or .parquet file has named columns. An .sdf file
+    holds structures. All but .parquet may be gzipped (.gz). Text is UTF-8.
 
     Args:
-        path: the file.
-        column: the column of a .csv file; guessed from `COLUMNS` when None.
-        stereo: "strip" drops stereo marks, so that stereoisomers become one molecule.
-        unique: leave out a repeated molecule; with False it is kept, and still counted.
+        path: the file; its suffix tells its kind.
+        column: the column of a table; by default the first of `formats.COLUMNS` that it has.
+        stereo: `keep` keeps what is written, `strip` drops it (repeats are then counted without it).
+        fragments: `refuse` rejects what is in several pieces, such as salts; `largest` takes the largest.
+        unique: keep only the first row of each molecule; repeats are counted either way.
         workers: processes to share the work; see `moldiff.chem.molecule.map_chunks`.
 
     Raises:
-        MoldiffError: no such file, another kind of file, text that is not UTF-8, broken gzip or
-            csv, no such column, an unknown option, or a file without a row.
+        MoldiffError: a file that cannot be read or holds no row, an unknown kind of file, column or option.
     """
-    if stereo not in _READ:
-        raise unknown("stereo option", stereo, _READ)
-    rows = _rows(path, column)
-    if not rows:
+    for what, got, choices in (("stereo", stereo, Stereo), ("fragments", fragments, Fragments)):
+        if got not in get_args(choices):
+            raise unknown(f"{what} option", got, get_args(choices))
+    found = read_rows(path, column)
+    if not found.rows:
         raise MoldiffError(f"no molecules in {path}: the file holds no row")
-    verdicts = map_chunks(_READ[stereo], [text for _, text in rows], workers)
-    smiles: list[str] = []
-    lines: list[int] = []
-    rejected: list[Rejected] = []
-    seen: set[str] = set()
-    duplicates = 0
-    for (line, text), (found, reason) in zip(rows, verdicts, strict=True):
-        if found is None:
-            rejected.append(Rejected(line, text, reason))
-            continue
-        duplicates += found in seen
-        if not unique or found not in seen:
-            smiles.append(found)
-            lines.append(line)
-        seen.add(found)
-    return ReadResult(smiles, lines, rejected, duplicates)
+    policy = _Policy(found.blocks, stereo == "strip", fragments == "largest")
+    verdicts = map_chunks(partial(_read_chunk, policy=policy), [text for _, text in found.rows], workers)
+    return _gather(found, verdicts, unique)
 
 
-def _read_chunk(texts: Sequence[str], *, strip: bool) -> list[tuple[str | None, str]]:
-    """For each text its canonical SMILES and no reason, or None and the reason."""
-    verdicts: list[tuple[str | None, str]] = []
-    for text in texts:
-        verdict = check(text)
-        found = verdict.canonical if verdict.sane else None
-        # Only these characters carry stereo, so most molecules need not be parsed again.
-        if found is not None and strip and any(mark in found for mark in "@/\\"):
-            found = drop_stereo(found)
-        verdicts.append((found, verdict.reason or ""))
-    return verdicts
+def read_texts(path: Path, *, column: str | None = None) -> list[Row]:
+    """The rows of a file as they stand there, readable or not: line and SMILES.
 
-
-_READ: dict[str, Callable[[Sequence[str]], list[tuple[str | None, str]]]] = {
-    "keep": partial(_read_chunk, strip=False),
-    "strip": partial(_read_chunk, strip=True),
-}
-
-
-def _rows(path: Path, column: str | None) -> list[Row]:
-    """The rows of a file.
+    The structure of an SDF record is spelt as SMILES, empty where it cannot be read.
 
     Raises:
-        MoldiffError: whatever keeps the file from being read, in one line.
+        MoldiffError: as `read_smiles`.
     """
-    suffixes = [each.lower() for each in path.suffixes]
-    zipped = suffixes[-1:] == [".gz"]
-    kind = "".join((suffixes[:-1] if zipped else suffixes)[-1:])
-    if kind not in _KINDS:
-        raise unknown(f"kind of molecule file for {path.name}", kind, _KINDS)
-    opener = gzip.open if zipped else open
-    try:
-        # "utf-8-sig" passes over the mark that some editors put at the start.
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return list(_KINDS[kind](file, path, column))
-    except UnicodeDecodeError as error:
-        got = f"byte {error.object[error.start]:#04x}"
-        raise MoldiffError(f"cannot read {path}: not UTF-8 text, got {got}") from error
-    except (EOFError, zlib.error) as error:
-        raise MoldiffError(f"cannot read {path}: broken gzip file, {error}") from error
-    except OSError as error:
-        raise MoldiffError(f"cannot read {path}: {error.strerror or error}") from error
+    found = read_rows(path, column)
+    if not found.rows:
+        raise MoldiffError(f"no molecules in {path}: the file holds no row")
+    if not found.blocks:
+        return found.rows
+    return [(line, from_block(block)[0] or "") for line, block in found.rows]
 
 
-def _text_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
-    """The first field of each line that is neither blank, comment nor header."""
-    if column is not None:
-        raise MoldiffError(f"{path} has no columns: got column={column!r}, for .csv only")
-    first = True
-    for number, line in enumerate(file, start=1):
-        fields = line.split(maxsplit=1)
-        if not fields or fields[0].startswith("#"):
+def _gather(found: Rows, verdicts: Sequence["_Verdict"], unique: bool) -> ReadResult:
+    """The rows sorted into molecules, rejects and repeats."""
+    result = ReadResult([], [], [])
+    altered: Counter[str] = Counter()
+    first: dict[str, int] = {}
+    for (line, text), (smiles, reason, changes) in zip(found.rows, verdicts, strict=True):
+        shown = _shown(text, found.blocks)
+        if smiles is None:
+            result.rejected.append(Rejected(line, shown, reason))
             continue
-        if not (first and fields[0].casefold() == "smiles"):
-            yield number, fields[0]
-        first = False
+        repeated = first.setdefault(smiles, line) != line
+        if repeated:
+            result.repeats.append(Rejected(line, shown, "repeat", f"of line {first[smiles]}"))
+        if not (unique and repeated):
+            result.smiles.append(smiles)
+            result.lines.append(line)
+            altered.update(changes)
+    return replace(result, altered=dict(altered))
 
 
-def _csv_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
-    """The cell of the column in each row; a row that is too short has an empty one."""
-    reader = csv.reader(file, strict=True)
-    try:
-        header = next(reader, [])
-        place = _column(header, path, column)
-        end = reader.line_num
-        for cells in reader:
-            # A quoted cell may run over several lines: a row is named by its first.
-            start, end = end + 1, reader.line_num
-            if cells:
-                yield start, cells[place].strip() if place < len(cells) else ""
-    except csv.Error as error:
-        raise MoldiffError(f"cannot read {path}: line {reader.line_num}: {error}") from error
+class _Policy(NamedTuple):
+    """How a text becomes a molecule: whether it is a mol block, and what is taken off."""
+
+    block: bool
+    flat: bool
+    largest: bool
 
 
-def _column(header: list[str], path: Path, column: str | None) -> int:
-    """The place of the named column, or of the one that is called like SMILES.
+class _Verdict(NamedTuple):
+    """The canonical SMILES of a row, or None and the reason; and what was done to it."""
 
-    Raises:
-        MoldiffError: the header has no such column.
-    """
-    names = [name.strip() for name in header]
-    if not any(names):
-        raise MoldiffError(f"no molecules in {path}: the file holds no header")
-    if column is not None:
-        if column not in names:
-            raise unknown(f"column of {path.name}", column, names)
-        return names.index(column)
-    folded = [name.casefold() for name in names]
-    for candidate in COLUMNS:
-        if candidate in folded:
-            return folded.index(candidate)
-    raise MoldiffError(f"no SMILES column in {path}: name one of {', '.join(names)}")
+    smiles: str | None
+    reason: str
+    altered: tuple[str, ...] = ()
 
 
-_KINDS: dict[str, Callable[[TextIO, Path, str | None], Iterator[Row]]] = {
-    ".smi": _text_rows,
-    ".txt": _text_rows,
-    ".csv": _csv_rows,
-}
+def _read_chunk(texts: Sequence[str], *, policy: _Policy) -> list[_Verdict]:
+    return [_read(text, policy) for text in texts]
+
+
+def _read(text: str, policy: _Policy) -> _Verdict:
+    altered: list[str] = []
+    if policy.block:
+        written, reason = from_block(text)
+        if written is None:
+            return _Verdict(None, reason or "")
+        text = written
+    verdict = check(text)
+    if policy.largest and verdict.reason == "fragments" and verdict.canonical is not None:
+        verdict = check(largest_fragment(verdict.canonical) or "")
+        altered.append("largest fragment")
+    found = verdict.canonical if verdict.sane else None
+    # Only these characters carry stereo, so most molecules need not be parsed again.
+    if found is not None and policy.flat and any(mark in found for mark in "@/\\"):
+        found = drop_stereo(found)
+        altered.append("stereo stripped")
+    reason = verdict.reason or ("" if found else "sanitize")
+    return _Verdict(found, reason, tuple(altered))
+
+
+def _shown(text: str, block: bool) -> str:
+    """What a list of rejects shows of a row: its SMILES, a record's title, cut where it is too long."""
+    text = text.partition("\n")[0].strip() if block else text
+    return text if len(text) <= MAX_LENGTH else text[:77] + "..."

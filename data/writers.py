@@ -1,50 +1,149 @@
-"""Writers of molecule tables, by the suffix of the file."""
+"""Writers of molecule tables, by the suffix of the file: each takes a table in pieces."""
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
 
 import pandas as pd
 from rdkit import Chem
+from rdkit.Chem import rdDepictor
 
-from moldiff.chem.layout import place
 from moldiff.chem.molecule import parse
+from moldiff.types import Writer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP = 65_536
+"""Rows of a row group in a parquet file: what the writer holds, at most."""
 
 
-def _csv(frame: pd.DataFrame, path: Path) -> None:
+@final
+class _Csv:
     """Every row and column."""
-    frame.to_csv(path, index=False)
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._header = True
+
+    def append(self, frame: pd.DataFrame) -> None:
+        frame.to_csv(self._file, index=False, header=self._header, lineterminator="\n")
+        self._header = False
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _jsonl(frame: pd.DataFrame, path: Path) -> None:
-    """Every row as one JSON object a line; what is missing is null."""
-    frame.to_json(path, orient="records", lines=True, force_ascii=False)
+@final
+class _Jsonl:
+    """Every row as one JSON object a line; what is missing or infinite is null."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def append(self, frame: pd.DataFrame) -> None:
+        finite = frame.replace([math.inf, -math.inf], math.nan)
+        for record in finite.astype(object).where(finite.notna(), None).to_dict("records"):
+            self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _smi(frame: pd.DataFrame, path: Path) -> None:
+@final
+class _Smi:
     """The valid molecules, one canonical SMILES a line."""
-    lines = frame.loc[frame["valid"], "smiles"]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def append(self, frame: pd.DataFrame) -> None:
+        self._file.write("".join(f"{line}\n" for line in frame.loc[frame["valid"], "smiles"]))
+
+    def close(self) -> None:
+        self._file.close()
 
 
-def _sdf(frame: pd.DataFrame, path: Path) -> None:
+@final
+class _Sdf:
     """The valid molecules with 2-D coordinates, their row as name, and the other columns as data fields."""
-    valid = frame[frame["valid"]]
-    with path.open("w", encoding="utf-8") as file, Chem.SDWriter(file) as writer:
-        for row, record in zip(valid.index, valid.to_dict("records"), strict=True):
-            mol = parse(record["smiles"])
-            assert mol is not None
-            place(mol)
-            mol.SetProp("_Name", str(row))
-            for key, value in record.items():
-                if not pd.isna(value):
-                    mol.SetProp(str(key), str(value))
-            writer.write(mol)
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._rows = 0
+
+    def append(self, frame: pd.DataFrame) -> None:
+        for row, record in enumerate(frame.to_dict("records"), start=self._rows):
+            if record["valid"]:
+                self._file.write(_block(row, record))
+        self._rows += len(frame)
+
+    def close(self) -> None:
+        self._file.close()
 
 
-WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
-    ".csv": _csv,
-    ".jsonl": _jsonl,
-    ".smi": _smi,
-    ".sdf": _sdf,
+def _block(row: int, record: dict[Any, Any]) -> str:
+    """One entry of an SDF file."""
+    mol = parse(record["smiles"])
+    assert mol is not None
+    # RDKit's plain layout: the clearer one of the pictures takes up to a hundred times as long.
+    rdDepictor.Compute2DCoords(mol, useRingTemplates=True)
+    mol.SetProp("_Name", str(row))
+    for key, value in record.items():
+        if not pd.isna(value):
+            mol.SetProp(str(key), str(value))
+    return str(Chem.SDWriter.GetText(mol))
+
+
+@final
+class _Parquet:
+    """Every row and column, text as text, with missing values."""
+
+    def __init__(self, path: Path) -> None:
+        # Deferred: only this format needs it.
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._path, self._pa, self._parquet = path, pa, parquet
+        self._file: Any = None
+        self._held: list[pa.Table] = []
+
+    def append(self, frame: pd.DataFrame) -> None:
+        if self._file is None:
+            self._schema = _schema(frame)
+            self._file = self._parquet.ParquetWriter(self._path, self._schema)
+        table = self._pa.Table.from_pandas(frame, schema=self._schema, preserve_index=False)
+        self._held.append(table.replace_schema_metadata(None))
+        while sum(map(len, self._held)) >= ROW_GROUP:
+            table = self._pa.concat_tables(self._held)
+            self._file.write_table(table.slice(0, ROW_GROUP))
+            # A copy: a slice would keep all of the table.
+            rest = table.slice(ROW_GROUP)
+            self._held = [rest.take(list(range(len(rest))))] if len(rest) else []
+
+    def close(self) -> None:
+        if self._file is not None:
+            held, self._held = self._held, []
+            if held:
+                self._file.write_table(self._pa.concat_tables(held))
+            self._file.close()
+
+
+def _schema(frame: pd.DataFrame) -> "pa.Schema":
+    """Truth, numbers and text: what a table of molecules has."""
+    import pyarrow as pa
+
+    types = {"b": pa.bool_(), "f": pa.float64(), "i": pa.int64()}
+    return pa.schema([(str(name), types.get(kind.kind, pa.string())) for name, kind in frame.dtypes.items()])
+
+
+WRITERS: dict[str, Callable[[Path], Writer]] = {
+    ".csv": _Csv,
+    ".jsonl": _Jsonl,
+    ".smi": _Smi,
+    ".sdf": _Sdf,
+    ".parquet": _Parquet,
 }
-"""A writer for each suffix."""
+"""What opens a file of each suffix."""

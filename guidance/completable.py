@@ -1,4 +1,4 @@
-"""Completability: never draw a token after which a row can no longer be finished with its pairs matched."""
+"""Completability: never draw a token after which a row can no longer be finished as a well-formed one."""
 
 import math
 from dataclasses import dataclass
@@ -17,15 +17,17 @@ from moldiff.types import Balance, Guidance, LogProbs
 class Completable:
     """Restricts another guidance's prediction to tokens that leave the row completable.
 
-    Each label that has occurred an odd number of times and each opening without its closing needs a masked
-    position of its own. A token is forbidden where more would be needed than are left. This is necessary for
-    a well-formed row, not sufficient, and costs no forward. Tokens are drawn one at a time by first-hitting,
-    where it is exact; with several in a step each is checked by itself.
+    A token is forbidden by its place, by order, or by count. Place: some tokens never follow one another, or
+    never stand at an end. Order: no closing may lack room for an opening before it, nor an opening for a
+    closing behind it. Count: each label that has occurred an odd number of times and each opening without its
+    closing needs a masked position of its own, a label one beside which it may stand. Each rule is necessary
+    for a well-formed row; together they are not sufficient. They cost no forward. Tokens are drawn one at a
+    time by first-hitting; with several in a step each is checked by itself.
 
     Args:
         inner: whose prediction is restricted.
         mask: the mask's id.
-        balance: the tokens that come in pairs.
+        balance: what well-formed rows keep to.
     """
 
     inner: Guidance
@@ -34,24 +36,89 @@ class Completable:
 
     def __call__(self, log_probs: LogProbs, x_t: Tensor, t: Tensor) -> Tensor:
         log_p = self.inner(log_probs, x_t, t)
+        tokens = log_p.shape[-1]
+        labels, brackets = self.odd(x_t, tokens), self.unmatched(x_t, tokens)
+        misplaced = self.misplaced(x_t, tokens)
         left = (x_t == self.mask).sum(1) - 1
-        forbidden = self.needs(x_t, log_p.shape[-1]) > left[:, None]
-        # A row that is past saving, by tokens given or drawn together, is left to the prediction.
-        forbidden &= ~forbidden.all(-1, keepdim=True)
-        return normalise(log_p.masked_fill(forbidden[:, None], -math.inf))
+        forbidden = torch.zeros_like(misplaced)
+        for rule in (
+            (labels + brackets > left[:, None])[:, None],
+            self.disordered(x_t, tokens),
+            labels[:, None] > self.room(x_t, misplaced),
+            misplaced,
+        ):
+            # Where nothing would be left, by tokens given or drawn together, the later rule gives way.
+            both = forbidden | rule
+            forbidden = torch.where(both.all(-1, keepdim=True), forbidden, both)
+        return normalise(log_p.masked_fill(forbidden, -math.inf))
 
-    def needs(self, x_t: Tensor, tokens: int) -> Tensor:
-        """Positions (B, K) that a row x_t (B, L) still needs after one more token of each kind."""
-        counts = functional.one_hot(x_t, self.mask + 1).sum(1)
-        after = torch.zeros(len(x_t), tokens, dtype=torch.int64, device=x_t.device)
-        base = torch.zeros(len(x_t), dtype=torch.int64, device=x_t.device)
-        for label in self.balance.even:
-            odd = counts[:, label] % 2
-            base += odd
-            after[:, label] = 1 - 2 * odd
+    def odd(self, x_t: Tensor, tokens: int) -> Tensor:
+        """Labels (B, K) that a row x_t (B, L) lacks to be even after one more token of each kind."""
+        odd = functional.one_hot(x_t, self.mask + 1).sum(1)[:, :tokens] % 2
+        paired = torch.zeros(tokens, dtype=torch.int64, device=x_t.device)
+        paired[list(self.balance.even)] = 1
+        lacking = (odd * paired).sum(-1, keepdim=True)
+        return lacking + paired * (1 - 2 * odd)
+
+    def unmatched(self, x_t: Tensor, tokens: int) -> Tensor:
+        """Brackets (B, K) that a row x_t (B, L) lacks after one more token of each kind."""
+        lacking = torch.zeros(len(x_t), tokens, dtype=torch.int64, device=x_t.device)
         for opening, closing in self.balance.pairs:
-            surplus = counts[:, opening] - counts[:, closing]
-            base += surplus.abs()
-            after[:, opening] = (surplus + 1).abs() - surplus.abs()
-            after[:, closing] = (surplus - 1).abs() - surplus.abs()
-        return base[:, None] + after
+            surplus = (x_t == opening).sum(1) - (x_t == closing).sum(1)
+            after = surplus[:, None].repeat(1, tokens)
+            after[:, opening] += 1
+            after[:, closing] -= 1
+            lacking += after.abs()
+        return lacking
+
+    def room(self, x_t: Tensor, misplaced: Tensor) -> Tensor:
+        """Masked positions (B, L, K) that may still hold a label once a token stands at a position."""
+        labels = list(self.balance.even)
+        if not labels:
+            return torch.zeros_like(misplaced, dtype=torch.int64)
+        free = ((x_t == self.mask) & ~misplaced[..., labels].all(-1)).long()
+        apart = self.apart(x_t.device)[:-1, :-1]
+        bars_right = apart[:, labels].all(1)[: misplaced.shape[-1]].long()
+        bars_left = apart[labels].all(0)[: misplaced.shape[-1]].long()
+        framed = functional.pad(free, (1, 1))
+        lost = free[..., None] + framed[:, 2:, None] * bars_right + framed[:, :-2, None] * bars_left
+        return free.sum(1)[:, None, None] - lost
+
+    def disordered(self, x_t: Tensor, tokens: int) -> Tensor:
+        """Flags (B, L, K) of the tokens after which brackets can no longer be in order.
+
+        A row can be filled in if in every beginning openings and masks are as many as closings, and in every
+        end closings and masks as many as openings.
+        """
+        masked = (x_t == self.mask).long()
+        out = torch.zeros(*x_t.shape, tokens, dtype=torch.bool, device=x_t.device)
+        for opening, closing in self.balance.pairs:
+            step = (x_t == opening).long() - (x_t == closing).long()
+            before = _spare(masked + step)
+            behind = _spare((masked - step).flip(1)).flip(1)
+            # A mask that becomes another token is room lost to either side, by one, or by two.
+            out |= ((before < 1) | (behind < 1))[..., None]
+            out[..., opening] = behind < 2
+            out[..., closing] = before < 2
+        return out
+
+    def misplaced(self, x_t: Tensor, tokens: int) -> Tensor:
+        """Flags (B, L, K) of the tokens that may not stand beside what is there."""
+        apart = self.apart(x_t.device)
+        framed = functional.pad(x_t, (1, 1), value=self.mask + 1)
+        return apart[framed[:, :-2], :tokens] | apart.T[framed[:, 2:], :tokens]
+
+    def apart(self, device: torch.device) -> Tensor:
+        """Flags [left, right] of what never stands side by side: tokens, the mask, and the row's edge."""
+        edge = self.mask + 1
+        apart = torch.zeros(edge + 1, edge + 1, dtype=torch.bool)
+        for left, right in self.balance.apart:
+            apart[left, right] = True
+        apart[edge, list(self.balance.never_first)] = True
+        apart[list(self.balance.never_last), edge] = True
+        return apart.to(device)
+
+
+def _spare(room: Tensor) -> Tensor:
+    """The least sum of room (B, L) over any beginning that reaches up to a position or further, (B, L)."""
+    return room.cumsum(1).flip(1).cummin(1).values.flip(1)

@@ -11,8 +11,14 @@ from moldiff.errors import MoldiffError, unknown
 
 MODALITIES = {"molecules": "moldiff.data.molecules:Molecules"}
 
-#: By modality; apart from it, because training needs a tokenizer but none of what else a modality imports.
-TOKENIZERS = {"molecules": "moldiff.data.smiles:SmilesTokenizer"}
+#: Apart from the modalities, because training needs a tokenizer but none of what else a modality imports.
+TOKENIZERS = {
+    "smiles": "moldiff.data.smiles:SmilesTokenizer",
+    "selfies": "moldiff.data.selfies:SelfiesTokenizer",
+}
+
+#: By modality, its tokenizer where none is named: in a configuration, or in a file older than the names.
+DEFAULT_TOKENIZERS = {"molecules": "smiles"}
 
 SCHEDULES = {
     "loglinear": "moldiff.diffusion.schedule:LogLinear",
@@ -53,6 +59,8 @@ GUIDANCES = {
 DATA = {
     "token-file": "moldiff.data.datasets:TokenFile",
     "token-module": "moldiff.data.datamodule:TokenDataModule",
+    "catalogue": "moldiff.data.sets:catalogue",
+    "fetch": "moldiff.data.sets:fetch",
 }
 
 TABLES: Mapping[str, Mapping[str, str]] = {
@@ -74,6 +82,14 @@ def resolve(table: str, name: str) -> Any:
         raise unknown(table, name, rows)
     module, _, attribute = rows[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def tokenizer_name(modality: str, name: object) -> str:
+    """The name of a tokenizer, the modality's own where None is given; MoldiffError where there is none."""
+    found = str(DEFAULT_TOKENIZERS.get(modality) if name is None else name)
+    if found not in TOKENIZERS:
+        raise unknown("tokenizer", found, TOKENIZERS)
+    return found
 
 
 def build(table: str, name: str, /, *fixed: Any, **options: Any) -> Any:

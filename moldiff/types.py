@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
     from torch import Tensor
 
 T = TypeVar("T")
@@ -45,15 +47,21 @@ class Guidance(Protocol):
 
 @dataclass(frozen=True)
 class Balance:
-    """Tokens that a well-formed item holds in pairs.
+    """What holds in every well-formed item, as far as single tokens and neighbours tell.
 
     Args:
         even: tokens that occur an even number of times.
-        pairs: (opening, closing) tokens that occur equally often.
+        pairs: (opening, closing) tokens that match like brackets.
+        apart: (left, right) tokens of which the right one never follows the left one at once.
+        never_first: tokens that begin no item.
+        never_last: tokens that end no item.
     """
 
     even: tuple[int, ...] = ()
     pairs: tuple[tuple[int, int], ...] = ()
+    apart: tuple[tuple[int, int], ...] = ()
+    never_first: tuple[int, ...] = ()
+    never_last: tuple[int, ...] = ()
 
 
 class Tokenizer(Protocol[T]):
@@ -65,7 +73,7 @@ class Tokenizer(Protocol[T]):
         ...
 
     def balance(self) -> Balance:
-        """The tokens that come in pairs; none where no token does."""
+        """What well-formed items keep to; nothing where any row of tokens is one."""
         ...
 
     def encode(self, item: T) -> list[int]:
@@ -74,6 +82,47 @@ class Tokenizer(Protocol[T]):
 
     def decode(self, ids: Sequence[int]) -> T:
         """The item that ``ids`` spell."""
+        ...
+
+
+class Writer(Protocol):
+    """An open file that takes a table in pieces; how it is cut does not change the file."""
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Writes the rows of ``frame``; the columns of the first are those of all."""
+        ...
+
+    def close(self) -> None:
+        """Ends the file."""
+        ...
+
+
+class Tally(Protocol):
+    """Counts over a table that comes in pieces; it keeps no row, only a hash for each distinct item."""
+
+    def add(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Whether each row (N,) is the first to show its valid item, among all rows so far."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """The counts and rates of all rows so far."""
+        ...
+
+
+class Measure(Protocol):
+    """Oracles that are ready to be asked about the items of tables."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that they fill."""
+        ...
+
+    def add(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The table with its new columns: the oracles' values, NaN where there is none, and why."""
+        ...
+
+    def close(self) -> None:
+        """Ends what the oracles have started."""
         ...
 
 
@@ -103,16 +152,25 @@ class Modality(Protocol):
         """
         ...
 
+    def texts(self, path: Path, *, column: str | None = None) -> pd.DataFrame:
+        """What a file holds as it stands there, one row an entry, in order: line and raw."""
+        ...
+
     def prepare(
         self,
         path: Path,
         *,
-        column: str | None,
+        tokenizer: str,
         pad_to: int | None,
         heldout: float,
-        workers: int,
+        left_out: Callable[[pd.DataFrame], None] | None = None,
+        **reading: Any,
     ) -> Any:
-        """A token file of the items in a file."""
+        """A token file of the items in a file.
+
+        ``left_out`` is told the rows that are not among them, with the reason; ``reading`` are options of the
+        modality's reader, such as column.
+        """
         ...
 
     def tokenizer(self, state: dict[str, Any]) -> Tokenizer[Any]:
@@ -128,12 +186,31 @@ class Modality(Protocol):
         """The column of a table by which two rows are the same item."""
         ...
 
-    def evaluate(self, raw: Sequence[Any], reference: Any) -> pd.DataFrame:
-        """A table of one row an item, in order, with columns valid, sane, reason, novel and properties."""
+    def evaluate(self, raw: Sequence[Any], reference: Any, workers: int = 1) -> pd.DataFrame:
+        """A table of one row an item, in order, with columns valid, sane, reason, novel and properties.
+
+        ``workers`` are processes to share the work.
+        """
+        ...
+
+    def measure(
+        self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None
+    ) -> Measure:
+        """What adds a column for each oracle to such a table; MoldiffError where one cannot be had.
+
+        Args:
+            oracles: names, as the modality spells them.
+            workers: processes to share the work.
+            timeout: seconds that one item may take; None for no limit.
+        """
         ...
 
     def summarise(self, frame: pd.DataFrame, reference: Any) -> dict[str, Any]:
         """The counts and rates of a table."""
+        ...
+
+    def tally(self, reference: Any) -> Tally:
+        """What gives the same over a table that comes in pieces."""
         ...
 
     def check_output(self, path: Path) -> None:
@@ -148,8 +225,31 @@ class Modality(Protocol):
         """Writes a table, whole or not at all."""
         ...
 
-    def picture(self, frame: pd.DataFrame, shown: Sequence[str], path: Path) -> None:
-        """Draws the rows of a table with the named properties."""
+    def writer(self, path: Path, suffix: str) -> Writer:
+        """Opens ``path`` in the format of ``suffix``, one that ``check_output`` lets pass."""
+        ...
+
+    def picture(
+        self, frame: pd.DataFrame, shown: Sequence[str], path: Path, notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Draws the rows of a table with the named properties; ``notes`` go into the file, unseen."""
+        ...
+
+    def check_report(self, path: Path) -> None:
+        """Refuses a path that ``report`` would not take."""
+        ...
+
+    def report(
+        self, frame: pd.DataFrame, facts: dict[str, Any], training: Mapping[str, NDArray[Any]], path: Path
+    ) -> None:
+        """Writes a page about a run, whole or not at all.
+
+        Args:
+            frame: some of its rows: the best of all, and the first.
+            facts: its summary.
+            training: (N,) values of each property in the training rows.
+            path: where to.
+        """
         ...
 
 

@@ -3,15 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from math import ceil
-from multiprocessing import get_context
 from typing import TypeVar
 
 from rdkit import Chem, rdBase
+from rdkit.Chem.MolStandardize import rdMolStandardize
 
+from moldiff.chem.pool import Failure, Pace, shared
 from moldiff.errors import MoldiffError
 
 MAX_LENGTH = 512
@@ -34,6 +33,8 @@ REASONS = (
     "dummy",
 )
 """Every reason a check can give, in the order in which they are looked for."""
+
+_PACE = Pace(first=MIN_CHUNK, most=16 * MIN_CHUNK)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -91,6 +92,32 @@ def drop_stereo(smiles: str) -> str | None:
     return canonical(Chem.MolToSmiles(mol))
 
 
+def largest_fragment(smiles: str) -> str | None:
+    """The canonical SMILES of the largest fragment; None when the string is not valid.
+
+    Organic fragments go before others; then most atoms with their hydrogens, then weight, then SMILES.
+    """
+    mol = parse(smiles)
+    if mol is None:
+        return None
+    with rdBase.BlockLogs():
+        largest = rdMolStandardize.LargestFragmentChooser(preferOrganic=True).choose(mol)
+    return canonical(Chem.MolToSmiles(largest))
+
+
+def from_block(block: str) -> tuple[str | None, str | None]:
+    """The SMILES of an SDF record's structure, a mol block, and None; or None and a reason of `REASONS`.
+
+    Stereo comes from wedges and from 2-D or 3-D coordinates; hydrogens become implicit.
+    """
+    with rdBase.BlockLogs():
+        mol = _from_block(block)
+        if mol is None:
+            raw = _from_block(block, sanitize=False)
+            return None, "parse" if raw is None else _unsanitary(raw)
+        return str(Chem.MolToSmiles(mol)), None
+
+
 def identity(smiles: str) -> int:
     """A stable signed 64-bit hash of the string, the same on every machine and version."""
     digest = blake2b(smiles.encode(), digest_size=8).digest()
@@ -105,8 +132,8 @@ def rdkit_version() -> str:
 def map_chunks(function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T], workers: int) -> list[R]:
     """`function` over consecutive chunks of the items, the results joined in order.
 
-    More than one worker starts fresh processes (spawn), which costs seconds: a script that asks
-    for them needs the usual `if __name__ == "__main__":`.
+    More than one worker starts fresh processes (spawn), once for all calls: a script that asks for
+    them needs the usual `if __name__ == "__main__":`.
 
     Args:
         function: an importable function of a chunk, giving one result an item.
@@ -114,17 +141,17 @@ def map_chunks(function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T
         workers: number of processes, at least 1; 1 works in this process.
 
     Raises:
-        MoldiffError: fewer than one worker.
+        MoldiffError: fewer than one worker, or an item that ends its worker's process.
     """
     if workers < 1:
         raise MoldiffError(f"workers must be at least 1: got {workers}")
     if workers == 1 or len(items) <= MIN_CHUNK:
         return list(function(items))
-    size = max(MIN_CHUNK, ceil(len(items) / (8 * workers)))
-    chunks = [items[start : start + size] for start in range(0, len(items), size)]
-    context = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
-        return [result for chunk in pool.map(function, chunks) for result in chunk]
+    found = shared().map(function, items, workers=workers, pace=_PACE)
+    for item, result in zip(items, found, strict=True):
+        if isinstance(result, Failure):
+            raise MoldiffError(f"a worker failed at {item!r:.200}: {result.reason}")
+    return found
 
 
 def _read(smiles: str) -> tuple[Chem.Mol | None, str | None]:
@@ -148,11 +175,19 @@ def _from_smiles(smiles: str, *, sanitize: bool = True) -> Chem.Mol | None:
     return Chem.MolFromSmiles(smiles, sanitize=sanitize)
 
 
+def _from_block(block: str, *, sanitize: bool = True) -> Chem.Mol | None:
+    """RDKit's reading, with the None that its stubs leave out."""
+    return Chem.MolFromMolBlock(block, sanitize=sanitize)
+
+
 def _diagnose(smiles: str) -> str:
     """The reason that RDKit refuses a string."""
     mol = _from_smiles(smiles, sanitize=False)
-    if mol is None:
-        return _syntax(smiles)
+    return _syntax(smiles) if mol is None else _unsanitary(mol)
+
+
+def _unsanitary(mol: Chem.Mol) -> str:
+    """The reason that RDKit refuses to sanitise a molecule."""
     try:
         Chem.SanitizeMol(mol)
     except Chem.AtomValenceException:

@@ -1,12 +1,14 @@
-"""Molecule files as people write them: headers, comments, gzip, rejects, and what is refused."""
+"""Molecule files as people write them: headers, comments, gzip, policies, rejects, and what is refused."""
 
+import csv
 import gzip
 from pathlib import Path
 
 import pytest
 
 from moldiff.chem.molecule import MIN_CHUNK
-from moldiff.data.readers import COLUMNS, ReadResult, Rejected, read_smiles
+from moldiff.data.formats import COLUMNS
+from moldiff.data.readers import ReadResult, Rejected, read_smiles
 from moldiff.errors import MoldiffError
 
 
@@ -23,15 +25,19 @@ def test_a_line_file_with_everything_in_it(name: str, tmp_path: Path) -> None:
         smiles=["CCO", "N"],
         lines=[4, 9],
         rejected=[Rejected(6, "C1CC", "ring"), Rejected(8, "CC.O", "fragments")],
-        duplicates=1,
+        repeats=[Rejected(5, "C(C)O", "repeat", "of line 4")],
     )
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
-def test_a_csv_file_with_everything_in_it(name: str, tmp_path: Path) -> None:
-    # Quoted commas and line breaks move the line numbers; a short row has an empty cell.
+@pytest.mark.parametrize(
+    ("name", "separator"),
+    [("a.csv", ","), ("a.csv.gz", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t")],
+)
+def test_a_table_with_everything_in_it(name: str, separator: str, tmp_path: Path) -> None:
+    # Quoted separators and line breaks move the line numbers; a short row has an empty cell.
     text = '\ufeffid,"SMILES",note\n1,OCC,"a, b"\n2,"C(C)O\n","x\ny"\n\n3\n'
     text += '4,[CH3],\n5,*C,\n6,"N\n",z\n'
+    text = text.replace(",", separator)
     assert read_smiles(write(tmp_path / name, text)) == ReadResult(
         smiles=["CCO", "N"],
         lines=[2, 10],
@@ -40,8 +46,14 @@ def test_a_csv_file_with_everything_in_it(name: str, tmp_path: Path) -> None:
             Rejected(8, "[CH3]", "radical"),
             Rejected(9, "*C", "dummy"),
         ],
-        duplicates=1,
+        repeats=[Rejected(3, "C(C)O", "repeat", "of line 2")],
     )
+
+
+def test_a_comma_in_a_header_of_semicolons_parts_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "name, trivial;canonical_smiles\nx,y;CO\n")
+    assert read_smiles(path).smiles == ["CO"]
+    assert read_smiles(path, column="canonical_smiles").smiles == ["CO"]
 
 
 def test_the_textbook_list_is_clean(textbook: Path) -> None:
@@ -61,9 +73,34 @@ def test_repeats_can_be_kept_and_are_counted_all_the_same(tmp_path: Path) -> Non
 def test_stereo_is_kept_unless_stripped(tmp_path: Path) -> None:
     path = write(tmp_path / "a.smi", "C[C@H](O)F\nC[C@@H](O)F\nF/C=C/F\n[13CH4]\n")
     assert len(read_smiles(path).smiles) == 4
+    assert read_smiles(path).altered == {}
     stripped = read_smiles(path, stereo="strip")
     assert stripped.smiles == ["CC(O)F", "FC=CF", "[13CH4]"]
-    assert stripped.duplicates == 1
+    assert stripped.repeats == [Rejected(2, "C[C@@H](O)F", "repeat", "of line 1")]
+    assert stripped.altered == {"stereo stripped": 2}
+
+
+def test_pieces_are_refused_unless_the_largest_is_asked_for(tmp_path: Path) -> None:
+    lines = [
+        "[Na+].CC(=O)[O-]",
+        "CCO.CCO",
+        "O.O.O.O.N",
+        "Cl.CN",
+        "[CH2].O",
+        "*CC.O",
+        "CC(=O)[O-]",
+        "C[C@H](F)O.Cl",
+    ]
+    path = write(tmp_path / "a.smi", "\n".join(lines))
+    assert [each.reason for each in read_smiles(path).rejected] == ["fragments"] * 7
+    largest = read_smiles(path, fragments="largest")
+    assert largest.smiles == ["CC(=O)[O-]", "CCO", "N", "CN", "C[C@@H](O)F"]
+    assert [(each.line, each.reason) for each in largest.rejected] == [(5, "radical"), (6, "dummy")]
+    assert largest.repeats == [Rejected(7, "CC(=O)[O-]", "repeat", "of line 1")]
+    assert largest.altered == {"largest fragment": 5}
+    both = read_smiles(path, fragments="largest", stereo="strip")
+    assert both.smiles[-1] == "CC(O)F"
+    assert both.altered == {"largest fragment": 5, "stereo stripped": 1}
 
 
 def test_a_first_line_that_is_a_molecule_is_no_header(tmp_path: Path) -> None:
@@ -82,6 +119,18 @@ def test_the_plainest_column_wins_and_a_named_one_above_all(tmp_path: Path) -> N
     path = write(tmp_path / "a.csv", "mol,canonical_smiles,smiles\nC,N,O\n")
     assert read_smiles(path).smiles == ["O"]
     assert read_smiles(path, column="mol").smiles == ["C"]
+
+
+def test_a_text_that_is_far_too_long_is_listed_cut(tmp_path: Path) -> None:
+    for name, text, line in (
+        ("a.smi", "C" * 200_000 + "\nO\n", 1),
+        ("a.csv", f"smiles\n{'C' * 200_000}\nO\n", 2),
+    ):
+        limit = csv.field_size_limit()
+        found = read_smiles(write(tmp_path / name, text))
+        assert found.smiles == ["O"]
+        assert found.rejected == [Rejected(line, "C" * 77 + "...", "length")]
+        assert csv.field_size_limit() == limit
 
 
 def test_two_processes_read_the_same(tmp_path: Path) -> None:
@@ -105,12 +154,18 @@ def test_a_file_of_rejects_is_a_result(tmp_path: Path) -> None:
         ("a.csv", b"", "no molecules in .*a.csv: the file holds no header"),
         ("a.csv", b"smiles\n", "the file holds no row"),
         ("a.csv", b"id,name\n1,x\n", "no SMILES column in .*a.csv: name one of id, name"),
-        ("a.csv", b'smiles\n"C\n', "cannot read .*a.csv: line 2"),
+        ("a.csv", b'smiles\n"C\nN\nO\n', "cannot read .*a.csv: the row at line 2: unexpected end of data"),
+        ("a.csv", b'smiles\nC\n"N"O\n', "cannot read .*a.csv: the row at line 3: ',' expected after '\"'"),
         ("a.smi", b"CCO\n\xff\xfe\n", "cannot read .*a.smi: not UTF-8 text, got byte 0xff"),
         ("a.csv", b"smiles\n\xe9\n", "cannot read .*a.csv: not UTF-8 text, got byte 0xe9"),
         ("a.smi.gz", b"CCO\n", "cannot read .*a.smi.gz: Not a gzipped file"),
         ("a.smi.gz", gzip.compress(b"CCO\n" * 99)[:-9], "cannot read .*a.smi.gz: broken gzip"),
-        ("a.sdf", b"CCO\n", "kind of molecule file for a.sdf: got '.sdf', choose from .smi, .txt"),
+        ("a.tsv", b"id\tname\n", "no SMILES column in .*a.tsv: name one of id, name"),
+        ("a.sdf", b"\n\n", "no molecules in .*a.sdf: the file holds no row"),
+        ("a.parquet", b"PAR1", "cannot read .*a.parquet: Parquet"),
+        ("a.parquet", b"smiles" * 9, "cannot read .*a.parquet: Parquet magic bytes not found"),
+        ("a.parquet.gz", b"", "a .parquet file is not read gzipped, unpack it first"),
+        ("a.xlsx", b"CCO\n", "kind of molecule file for a.xlsx: got '.xlsx', choose from .smi, .txt"),
         ("a.gz", b"CCO\n", "unknown kind of molecule file for a.gz: got ''"),
         ("a", b"CCO\n", "unknown kind of molecule file for a: got ''"),
     ],
@@ -137,10 +192,16 @@ def test_unknown_options_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "smiles,id\nC,1\n")
     with pytest.raises(MoldiffError, match=r"unknown column of a\.csv: got 'x', choose"):
         read_smiles(path, column="x")
-    with pytest.raises(MoldiffError, match="unknown stereo option: got 'drop', choose from keep"):
+    with pytest.raises(MoldiffError, match="unknown stereo option: got 'drop', choose from keep, strip"):
         read_smiles(path, stereo="drop")  # type: ignore[arg-type]
+    with pytest.raises(
+        MoldiffError, match="unknown fragments option: got 'all', choose from refuse, largest"
+    ):
+        read_smiles(path, fragments="all")  # type: ignore[arg-type]
     with pytest.raises(MoldiffError, match="workers must be at least 1"):
         read_smiles(path, workers=0)
     lines = write(tmp_path / "a.smi", "C\n")
-    with pytest.raises(MoldiffError, match=r"has no columns: got column='smiles', for .csv only"):
+    with pytest.raises(
+        MoldiffError, match=r"has no columns: got .*'smiles', which is for .csv, .tsv, .parquet"
+    ):
         read_smiles(lines, column="smiles")

@@ -1,6 +1,8 @@
 """Tables of molecules written and read back."""
 
 import json
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from rdkit import Chem
 
 from moldiff.chem.metrics import Reference
 from moldiff.data.molecules import Molecules
+from moldiff.data.writers import WRITERS
 from moldiff.errors import MoldiffError
 
 RAW = ["OCC", "C1CC", "c1ccccc1", "CC.O"]
@@ -46,6 +49,58 @@ def test_sdf_holds_the_valid_ones_flat_and_with_their_columns(frame: pd.DataFram
     assert float(mols[1].GetProp("mw")) == pytest.approx(78.11, abs=0.01)
     assert mols[1].GetConformer().GetPositions()[:, :2].std() > 0.5
     assert mols[2].GetProp("reason") == "fragments"
+
+
+def test_a_drawing_in_the_plane_keeps_its_stereo(tmp_path: Path) -> None:
+    raw = ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "F/C=C/F", "F/C=C\\F"]
+    Molecules().write(Molecules().evaluate(raw, Reference.of([], [])), tmp_path / "m.sdf")
+    text = (tmp_path / "m.sdf").read_text("utf-8")
+    assert text.count("     RDKit          2D\n") == len(raw)
+    read = [Chem.MolToSmiles(mol) for mol in Chem.SDMolSupplier(str(tmp_path / "m.sdf"))]
+    assert read == [Chem.CanonSmiles(each) for each in raw]
+
+
+def test_parquet_holds_every_row_with_its_types(frame: pd.DataFrame, tmp_path: Path) -> None:
+    Molecules().write(frame, tmp_path / "m.parquet")
+    table = pd.read_parquet(tmp_path / "m.parquet")
+    assert (
+        table.dtypes.astype(str).tolist() == ["str", "str", "bool", "bool", "str", "bool"] + ["float64"] * 9
+    )
+    pd.testing.assert_frame_equal(table, frame, check_dtype=False)
+    broken = Molecules().evaluate(["C("], Reference.of([], []))
+    Molecules().write(broken, tmp_path / "m.parquet")
+    assert str(pd.read_parquet(tmp_path / "m.parquet")["smiles"].dtype) == "str"
+
+
+def test_jsonl_has_null_for_what_json_cannot_say(frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame.loc[0, "qed"] = np.inf
+    frame.loc[2, "logp"] = 0.1 + 0.2
+    Molecules().write(frame, tmp_path / "m.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text("utf-8").splitlines()]
+    assert lines[0]["qed"] is None
+    assert lines[2]["logp"] == 0.1 + 0.2
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_how_a_table_is_cut_does_not_change_the_file(
+    suffix: str, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moldiff.data.writers.ROW_GROUP", 3)
+    Molecules().write(frame, tmp_path / f"whole{suffix}")
+    for cuts in ([0, 1, 2, 3, 4], [0, 0, 3, 4], [0, 4]):
+        with closing(Molecules().writer(tmp_path / "part", suffix)) as writer:
+            for first, last in pairwise(cuts):
+                writer.append(frame.iloc[first:last])
+        assert (tmp_path / "part").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_table_without_rows_is_a_file(suffix: str, frame: pd.DataFrame, tmp_path: Path) -> None:
+    Molecules().write(frame.head(0), tmp_path / f"m{suffix}")
+    data = (tmp_path / f"m{suffix}").read_bytes()
+    assert data.startswith({".csv": b"smiles,raw,", ".parquet": b"PAR1"}.get(suffix, b""))
+    if suffix == ".parquet":
+        assert list(pd.read_parquet(tmp_path / "m.parquet").columns) == list(frame.columns)
 
 
 def test_nothing_is_left_where_writing_fails(frame: pd.DataFrame, tmp_path: Path) -> None:

@@ -15,23 +15,39 @@ from moldiff.guidance.completable import Completable
 from moldiff.types import Balance, Condition, Rows
 
 # Tokens: 0 and 1 are labels, 2 opens, 3 closes, 4 is free; 5 is the mask.
+LABELS, BRACKETS = Balance(even=(0, 1)), Balance(pairs=((2, 3),))
 BALANCE = Balance(even=(0, 1), pairs=((2, 3),))
+# A label never follows an opening or itself, and begins nothing; a free token ends nothing.
+GRAMMAR = Balance(
+    even=(0, 1),
+    pairs=((2, 3),),
+    apart=((2, 0), (2, 1), (0, 0), (1, 1)),
+    never_first=(0, 1),
+    never_last=(4,),
+)
 TOKENS, MASK = 5, 5
 LENGTH = 4
 
 
-def balanced(row: Sequence[int]) -> bool:
-    return row.count(0) % 2 == row.count(1) % 2 == 0 and row.count(2) == row.count(3)
+def well_formed(row: Sequence[int], balance: Balance) -> bool:
+    depths = list(itertools.accumulate((token == 2) - (token == 3) for token in row))
+    return (
+        all(row.count(label) % 2 == 0 for label in balance.even)
+        and (not balance.pairs or (min(depths) >= 0 and depths[-1] == 0))
+        and not any(pair in balance.apart for pair in itertools.pairwise(row))
+        and row[0] not in balance.never_first
+        and row[-1] not in balance.never_last
+    )
 
 
-def completable(row: Sequence[int]) -> bool:
-    """Whether some filling of the masks is balanced, by trying all."""
+def completable(row: Sequence[int], balance: Balance) -> bool:
+    """Whether some filling of the masks is well-formed, by trying all."""
     masks = [i for i, token in enumerate(row) if token == MASK]
     for filling in itertools.product(range(TOKENS), repeat=len(masks)):
         filled = list(row)
         for place, token in zip(masks, filling, strict=True):
             filled[place] = token
-        if balanced(filled):
+        if well_formed(filled, balance):
             return True
     return False
 
@@ -40,25 +56,60 @@ def flat(conds: Sequence[Condition], x_t: Tensor) -> list[Tensor]:
     return [torch.full((*x_t.shape, TOKENS), 1 / TOKENS).log() for _ in conds]
 
 
-def test_exactly_the_tokens_after_which_no_filling_is_balanced_are_forbidden() -> None:
+def verdicts(balance: Balance) -> list[tuple[bool, bool]]:
+    """For every row of 4 that can be completed and every token for its first mask: can it then, may it."""
     rows = list(itertools.product(range(TOKENS + 1), repeat=LENGTH))
-    rows = [row for row in rows if MASK in row and completable(row)]
+    rows = [row for row in rows if MASK in row and completable(row, balance)]
     x_t = torch.tensor(rows)
-    guided = Completable(Unguided(), MASK, BALANCE)(
+    guided = Completable(Unguided(), MASK, balance)(
         lambda conds: flat(conds, x_t), x_t, torch.ones(len(rows))
     )
     assert torch.allclose(guided.exp().sum(-1), torch.ones(()))
+    found = []
     for row, log_p in zip(rows, guided, strict=True):
         place = row.index(MASK)
         for token in range(TOKENS):
             after = (*row[:place], token, *row[place + 1 :])
-            assert completable(after) == bool(log_p[place, token].isfinite()), (row, token)
+            found.append((completable(after, balance), bool(log_p[place, token].isfinite())))
+    return found
 
 
-def test_a_row_past_saving_keeps_its_prediction() -> None:
+@pytest.mark.parametrize("balance", [LABELS, BRACKETS], ids=["labels", "brackets"])
+def test_exactly_the_tokens_after_which_no_filling_is_well_formed_are_forbidden(balance: Balance) -> None:
+    found = verdicts(balance)
+    assert all(can == may for can, may in found)
+    assert len({can for can, _ in found}) == 2
+
+
+@pytest.mark.parametrize("balance", [BALANCE, GRAMMAR], ids=["both", "neighbours"])
+def test_together_the_rules_forbid_nothing_that_can_be_completed(balance: Balance) -> None:
+    found = verdicts(balance)
+    assert all(may for can, may in found if can)
+    caught = sum(not may for can, may in found if not can) / sum(not can for can, _ in found)
+    assert caught > 0.7
+
+
+def test_a_row_past_saving_keeps_to_the_rules_that_leave_a_choice() -> None:
+    # Two branches and a label are open: no token saves the row, and one that closes breaks no more.
     x_t = torch.tensor([[0, 2, 2, MASK]])
     guided = Completable(Unguided(), MASK, BALANCE)(lambda conds: flat(conds, x_t), x_t, torch.ones(1))
-    assert torch.allclose(guided.exp(), torch.full((1, LENGTH, TOKENS), 1 / TOKENS))
+    assert guided[0, 3].exp().tolist() == pytest.approx([0, 0, 0, 1, 0])
+
+
+def test_a_label_that_has_to_close_keeps_a_place_where_it_may() -> None:
+    # Places 0 and 2 are barred to labels, so place 3 must not go to another token.
+    x_t = torch.tensor([[MASK, 2, MASK, MASK, 4, 0, 3]])
+    grammar = Balance(even=(0,), pairs=((2, 3),), apart=((2, 0), (0, 0)), never_first=(0,))
+    guided = Completable(Unguided(), MASK, grammar)(lambda conds: flat(conds, x_t), x_t, torch.ones(1))
+    assert guided[0, 3].isfinite().tolist() == [True, False, False, False, False]
+    assert guided[0, 0].isfinite().sum() > 1
+
+
+def test_neighbours_give_way_where_only_they_forbid_what_has_to_come() -> None:
+    # The last label has to close, and would have to follow itself.
+    x_t = torch.tensor([[4, 0, MASK]])
+    guided = Completable(Unguided(), MASK, GRAMMAR)(lambda conds: flat(conds, x_t), x_t, torch.ones(1))
+    assert guided[0, 2].exp().tolist() == pytest.approx([1, 0, 0, 0, 0])
 
 
 def test_without_pairs_it_is_the_inner_guidance() -> None:
@@ -74,14 +125,15 @@ def test_without_pairs_it_is_the_inner_guidance() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 4, 5])
-def test_first_hitting_draws_balanced_rows_only(length: int) -> None:
+@pytest.mark.parametrize("balance", [LABELS, BRACKETS], ids=["labels", "brackets"])
+def test_first_hitting_draws_well_formed_rows_only(balance: Balance, length: int) -> None:
     def denoiser(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         assert given(cond) is None
         return flat([given], x_t)[0]
 
     rows = Rows(torch.arange(400), length)
     drawn = FirstHittingSampler(Masked(TOKENS))(
-        denoiser, rows, Completable(Unguided(), MASK, BALANCE), seed=1
+        denoiser, rows, Completable(Unguided(), MASK, balance), seed=1
     )
-    assert all(balanced(row) for row in drawn.tolist())
+    assert all(well_formed(row, balance) for row in drawn.tolist())
     assert len(torch.unique(drawn, dim=0)) >= (1 if length == 1 else 20)
