@@ -28,7 +28,7 @@ from moldiff.diffusion.sampler import Sampler
 from moldiff.guidance.classifier_free import ClassifierFree, combine
 from moldiff.nn.cost import count_forwards
 from moldiff.nn.precision import autocast
-from moldiff.nn.transformer import Block, Transformer, rotate, rotary_angles
+from moldiff.nn.transformer import Block, Transformer, rotary_angles, rotate
 from moldiff.targets import TargetSampler, parse
 from moldiff.types import Rows
 
@@ -193,7 +193,9 @@ def compare(work: Work, steps: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     """Prints one line a number of steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", nargs="?", default="qm9")
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
@@ -206,7 +208,7 @@ def main() -> None:
     for r in results:
         low, high = r["ratio_range"]
         print(
-            f"T={r['steps']}: {r['seconds']:.2f} s against {r['plain_seconds']:.1f} s, ratio {r['ratio']:.1f} "
+            f"T={r['steps']}: {r['seconds']:.2f} s, plain {r['plain_seconds']:.1f} s, ratio {r['ratio']:.1f} "
             f"({low:.1f} to {high:.1f}; floor, aim {r['floor_and_aim']}); outside the network "
             f"{100 * r['outside_network']:.0f} %; network at "
             f"{100 * r['network_operations_per_second'] / rate:.0f} % of {rate / 1e9:.0f} GFLOP/s"

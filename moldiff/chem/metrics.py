@@ -11,7 +11,7 @@ Both published and canonical figures are against all rows of the data set; the f
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self, final
 
@@ -118,6 +118,136 @@ class Novelty:
     novel_upstream_train: Flags
 
 
+@final
+class Seen:
+    """Which items were met before, by their hashes: 8 bytes an item, whatever its size."""
+
+    def __init__(self) -> None:
+        self._hashes: Hashes = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """The number of distinct items."""
+        return len(self._hashes)
+
+    def add(self, ids: Hashes) -> Flags:
+        """Whether each of ids (N,) is met here for the first time, (N,); from now on they are known."""
+        fresh, first = np.unique(ids, return_index=True)
+        place = np.searchsorted(self._hashes, fresh)
+        known = np.zeros(len(fresh), dtype=np.bool_)
+        inside = place < len(self._hashes)
+        known[inside] = self._hashes[place[inside]] == fresh[inside]
+        # One copy of the table a call: for chunks of a thousand that is less than their parsing.
+        self._hashes = np.insert(self._hashes, place[~known], fresh[~known])
+        flags = np.zeros(len(ids), dtype=np.bool_)
+        flags[first[~known]] = True
+        return flags
+
+
+@final
+class Tally:
+    """Counts over rows that come in chunks; how they are cut changes no count.
+
+    It holds two hashes a distinct molecule, 16 bytes, and no row.
+
+    Args:
+        reference: what is known; None leaves novelty out.
+    """
+
+    def __init__(self, reference: Reference | None = None) -> None:
+        self._reference = reference
+        self._canonical, self._upstream = Seen(), Seen()
+        self._rows: Counter[str] = Counter()
+        self._marked: Counter[str] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._means: dict[str, dict[str, _Mean]] = {}
+
+    def add(
+        self,
+        raw: Sequence[str],
+        checks: Sequence[Check],
+        values: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> Novelty:
+        """The marks of these rows, in the light of all rows before them.
+
+        Args:
+            raw: N strings as they were generated.
+            checks: their verdicts, N.
+            values: properties whose means over novel items are wanted, (N,) each.
+
+        Raises:
+            MoldiffError: unequal lengths.
+        """
+        _same_length(raw, checks)
+        known = _NOTHING if self._reference is None else self._reference
+        canonical = [each.canonical for each in checks]
+        written = [text if each.valid else None for text, each in zip(raw, checks, strict=True)]
+        marks = Novelty(*_marks(canonical, known, self._canonical), *_marks(written, known, self._upstream))
+        self._rows["requested"] += len(raw)
+        self._rows["valid"] += sum(each.valid for each in checks)
+        self._rows["sane"] += sum(each.sane for each in checks)
+        self._rejected.update(each.reason for each in checks if each.reason is not None)
+        for each in fields(marks):
+            self._marked[each.name] += int(getattr(marks, each.name).sum())
+        for name, column in (values or {}).items():
+            means = self._means.setdefault(name, {mark: _Mean() for mark in _novel_marks()})
+            for mark, mean in means.items():
+                mean.add(column[getattr(marks, mark)])
+        return marks
+
+    def summary(self) -> dict[str, object]:
+        """Counts and rates of all rows so far, as `summarise` describes them."""
+        requested, valid, sane = (self._rows[key] for key in ("requested", "valid", "sane"))
+        unique, unique_upstream = self._marked["unique_canonical"], self._marked["unique_upstream"]
+        found: dict[str, object] = {
+            "requested": requested,
+            "valid": valid,
+            "sane": sane,
+            "unique": unique,
+            "unique_upstream": unique_upstream,
+            "validity": _ratio(valid, requested),
+            "sanity": _ratio(sane, requested),
+            "uniqueness": _ratio(unique, valid),
+            "uniqueness_upstream": _ratio(unique_upstream, valid),
+            "rejected": dict(self._rejected),
+        }
+        return found if self._reference is None else found | self._novel(self._reference)
+
+    def novel_means(self) -> dict[str, dict[str, float]]:
+        """By property, what `novel_mean` gives over all rows so far."""
+        return {
+            name: {mark: mean.value() for mark, mean in means.items()} for name, means in self._means.items()
+        }
+
+    def _novel(self, reference: Reference) -> dict[str, object]:
+        """The part of the summary that needs a reference."""
+        marked = self._marked
+        return {
+            **{mark: marked[mark] for mark in _novel_marks()},
+            "novelty": _ratio(marked["novel_canonical"], marked["unique_canonical"]),
+            "novelty_train": _ratio(marked["novel_canonical_train"], marked["unique_canonical"]),
+            "novelty_upstream": _ratio(marked["novel_upstream"], marked["unique_upstream"]),
+            "reference_rdkit": reference.rdkit,
+            "reference_matches_rdkit": reference.rdkit == rdkit_version(),
+        }
+
+
+@final
+class _Mean:
+    """The mean of the values that are not NaN, over chunks."""
+
+    def __init__(self) -> None:
+        self._total, self._count = 0.0, 0
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        kept = values[~np.isnan(values)]
+        self._total += float(kept.sum())
+        self._count += len(kept)
+
+    def value(self) -> float:
+        """NaN when there was none."""
+        return _ratio(self._total, self._count)
+
+
 def novelty_flags(raw: Sequence[str], checks: Sequence[Check], reference: Reference) -> Novelty:
     """The marks of distinct and of novel items under both protocols.
 
@@ -129,10 +259,7 @@ def novelty_flags(raw: Sequence[str], checks: Sequence[Check], reference: Refere
     Raises:
         MoldiffError: unequal lengths.
     """
-    _same_length(raw, checks)
-    canonical = [each.canonical for each in checks]
-    written = [text if each.valid else None for text, each in zip(raw, checks, strict=True)]
-    return Novelty(*_marks(canonical, reference), *_marks(written, reference))
+    return Tally(reference).add(raw, checks)
 
 
 def novel_mean(values: NDArray[np.float64], novelty: Novelty) -> dict[str, float]:
@@ -149,11 +276,10 @@ def novel_mean(values: NDArray[np.float64], novelty: Novelty) -> dict[str, float
         MoldiffError: unequal lengths.
     """
     _same_length(values, novelty.novel_canonical)
-    return {
-        each.name: _mean(values[getattr(novelty, each.name)])
-        for each in fields(novelty)
-        if each.name.startswith("novel")
-    }
+    means = {mark: _Mean() for mark in _novel_marks()}
+    for mark, mean in means.items():
+        mean.add(values[getattr(novelty, mark)])
+    return {mark: mean.value() for mark, mean in means.items()}
 
 
 def summarise(
@@ -185,55 +311,25 @@ def summarise(
     Raises:
         MoldiffError: unequal lengths.
     """
-    _same_length(raw, checks)
-    marks = novelty_flags(raw, checks, _NOTHING if reference is None else reference)
-    requested, valid = len(raw), sum(each.valid for each in checks)
-    sane = sum(each.sane for each in checks)
-    unique = int(marks.unique_canonical.sum())
-    unique_upstream = int(marks.unique_upstream.sum())
-    found: dict[str, object] = {
-        "requested": requested,
-        "valid": valid,
-        "sane": sane,
-        "unique": unique,
-        "unique_upstream": unique_upstream,
-        "validity": _ratio(valid, requested),
-        "sanity": _ratio(sane, requested),
-        "uniqueness": _ratio(unique, valid),
-        "uniqueness_upstream": _ratio(unique_upstream, valid),
-        "rejected": dict(Counter(each.reason for each in checks if each.reason is not None)),
-    }
-    return found if reference is None else found | _novel(marks, reference)
+    tally = Tally(reference)
+    tally.add(raw, checks)
+    return tally.summary()
 
 
-def _novel(marks: Novelty, reference: Reference) -> dict[str, object]:
-    """The part of the summary that needs a reference."""
-    unique, unique_upstream = marks.unique_canonical.sum(), marks.unique_upstream.sum()
-    return {
-        "novel_canonical": int(marks.novel_canonical.sum()),
-        "novel_canonical_train": int(marks.novel_canonical_train.sum()),
-        "novel_upstream": int(marks.novel_upstream.sum()),
-        "novel_upstream_train": int(marks.novel_upstream_train.sum()),
-        "novelty": _ratio(marks.novel_canonical.sum(), unique),
-        "novelty_train": _ratio(marks.novel_canonical_train.sum(), unique),
-        "novelty_upstream": _ratio(marks.novel_upstream.sum(), unique_upstream),
-        "reference_rdkit": reference.rdkit,
-        "reference_matches_rdkit": reference.rdkit == rdkit_version(),
-    }
-
-
-def _marks(texts: Sequence[str | None], reference: Reference) -> tuple[Flags, Flags, Flags]:
+def _marks(texts: Sequence[str | None], reference: Reference, seen: Seen) -> tuple[Flags, Flags, Flags]:
     """First occurrence; of these novel to all rows; of these novel to the training rows."""
-    first = np.zeros(len(texts), dtype=np.bool_)
-    ids = np.zeros(len(texts), dtype=np.int64)
-    seen: set[str] = set()
-    for row, text in enumerate(texts):
-        if text is None or text in seen:
-            continue
-        seen.add(text)
-        first[row] = True
-        ids[row] = identity(text)
-    return first, first & ~reference.contains(ids), first & ~reference.contains_train(ids)
+    rows = np.array([row for row, text in enumerate(texts) if text is not None], dtype=np.intp)
+    ids = _identities([text for text in texts if text is not None])
+    first, novel, novel_train = (np.zeros(len(texts), dtype=np.bool_) for _ in range(3))
+    first[rows] = seen.add(ids)
+    novel[rows] = first[rows] & ~reference.contains(ids)
+    novel_train[rows] = first[rows] & ~reference.contains_train(ids)
+    return first, novel, novel_train
+
+
+def _novel_marks() -> list[str]:
+    """The names of the marks of novel items."""
+    return [each.name for each in fields(Novelty) if each.name.startswith("novel")]
 
 
 def _identities(texts: Sequence[str]) -> Hashes:
@@ -250,12 +346,6 @@ def _same_length(first: Sequence[object] | np.ndarray, second: Sequence[object] 
 def _ratio(part: float, whole: float) -> float:
     """Part over whole; NaN when the whole is zero."""
     return float(part / whole) if whole else float("nan")
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    """The mean of the values that are not NaN; NaN when there is none."""
-    kept = values[~np.isnan(values)]
-    return float(kept.mean()) if len(kept) else float("nan")
 
 
 _NOTHING = Reference.of([], [])

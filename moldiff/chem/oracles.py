@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import final
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 
+from moldiff.chem import structure
 from moldiff.chem.molecule import map_chunks, parse
+from moldiff.chem.worker import tick
 from moldiff.errors import unknown
 
 _FAILURES = (ArithmeticError, RuntimeError, ValueError)
@@ -24,7 +26,7 @@ class Oracle:
     """One property: a function of a sanitised molecule, and how to read its value.
 
     Attributes:
-        name: the key in `ORACLES`.
+        name: the key in `BUILT_IN`, or a family's name, a colon and its argument.
         function: the value of one molecule.
         maximize: whether larger is better when nothing else is asked for.
         unit: the unit, empty for a pure number.
@@ -42,15 +44,54 @@ class Oracle:
         return np.array([row[0] for row in _values((self,), smiles)], dtype=np.float64)
 
 
+@final
+@dataclass(frozen=True)
+class Family:
+    """Properties that take an argument, written ``name:argument``.
+
+    Attributes:
+        name: what stands before the colon.
+        argument: what the argument is.
+        make: from the argument to the function of a molecule.
+        maximize: as in `Oracle`.
+        description: one line for a table.
+    """
+
+    name: str
+    argument: str
+    make: Callable[[str], Callable[[Chem.Mol], float]]
+    maximize: bool
+    description: str
+
+    def oracle(self, argument: str) -> Oracle:
+        """The property for one argument; MoldiffError where RDKit cannot read that."""
+        name = f"{self.name}:{argument}"
+        return Oracle(name, self.make(argument), self.maximize, "", self.description)
+
+
 def oracle(name: str) -> Oracle:
-    """The property of that name.
+    """The property of that name, or of a family with its argument.
 
     Raises:
-        MoldiffError: no such property.
+        MoldiffError: no such property, or an argument that RDKit cannot read.
     """
-    if name not in ORACLES:
-        raise unknown("property", name, ORACLES)
-    return ORACLES[name]
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    family, _, argument = name.partition(":")
+    if family in FAMILIES:
+        return _member(family, argument)
+    raise unknown("property", name, choices())
+
+
+@lru_cache(maxsize=1024)
+def _member(family: str, argument: str) -> Oracle:
+    """The property of a family; its pattern or its fingerprint is made once."""
+    return FAMILIES[family].oracle(argument)
+
+
+def choices() -> list[str]:
+    """Every name that `oracle` takes, families with what their argument is."""
+    return [*BUILT_IN, *(f"{each.name}:{each.argument}" for each in FAMILIES.values())]
 
 
 def score(
@@ -59,11 +100,12 @@ def score(
     """The values of each named property, (N,) each; every string is parsed once.
 
     NaN where a string is None or not valid, and where a property fails; validity is that of
-    `molecule.check`, so a molecule of two fragments has values.
+    `molecule.check`, so a molecule of two fragments has values. `scoring.score` says why a value is
+    missing, and takes oracles of the caller's own.
 
     Args:
         smiles: N strings.
-        names: keys of `ORACLES`.
+        names: what `oracle` takes.
         workers: processes to share the work; see `molecule.map_chunks`.
 
     Raises:
@@ -77,66 +119,72 @@ def score(
     return {name: table[:, column].copy() for column, name in enumerate(wanted)}
 
 
+def values(oracles: Sequence[Oracle], mol: Chem.Mol) -> tuple[float, ...]:
+    """One value an oracle, NaN where the property is not defined for the molecule."""
+    return tuple([_value(each.function, mol) for each in oracles])
+
+
 def _named_values(names: tuple[str, ...], smiles: Sequence[str | None]) -> list[tuple[float, ...]]:
     """One row of values a string; takes names, which travel to another process."""
-    return _values(tuple(ORACLES[name] for name in names), smiles)
+    return _values(tuple(oracle(name) for name in names), smiles)
 
 
 def _values(oracles: tuple[Oracle, ...], smiles: Sequence[str | None]) -> list[tuple[float, ...]]:
     """One row of values a string, in the order of the oracles."""
+    missing = (math.nan,) * len(oracles)
     rows = []
     with rdBase.BlockLogs():
-        for text in smiles:
+        for place, text in enumerate(smiles):
+            tick(place)
             mol = None if text is None else parse(text)
-            rows.append(tuple(_value(each, mol) for each in oracles))
+            rows.append(missing if mol is None else values(oracles, mol))
     return rows
 
 
-def _value(one: Oracle, mol: Chem.Mol | None) -> float:
+def _value(function: Callable[[Chem.Mol], float], mol: Chem.Mol) -> float:
     """The value of one molecule, NaN when there is none."""
-    if mol is None:
-        return math.nan
     try:
-        return float(one.function(mol))
+        return float(function(mol))
     except _FAILURES:
         return math.nan
 
 
-def _sa(mol: Chem.Mol) -> float:
-    """The synthetic accessibility score, 1 (easy) to 10 (hard)."""
-    # Deferred: loading the table of fragments takes about half a second.
-    from rdkit.Contrib.SA_Score import sascorer
-
-    value = sascorer.calculateScore(mol)
-    return math.nan if value is None else float(value)
-
-
-def _logp(mol: Chem.Mol) -> float:
-    """The Wildman-Crippen estimate of log P."""
-    return float(rdMolDescriptors.CalcCrippenDescriptors(mol)[0])
-
-
-def _ring_count(mol: Chem.Mol) -> int:
-    """The number of rings in the symmetrised smallest set, which for cages exceeds the rank."""
-    return len(Chem.GetSymmSSSR(mol))
-
-
-def _heavy_atoms(mol: Chem.Mol) -> int:
-    """The number of atoms that are neither hydrogen nor dummy."""
-    return int(mol.GetNumHeavyAtoms())
-
-
-_ROWS = (
+# Their order is that of the columns in tables, models and token files.
+_ALWAYS = (
     Oracle("qed", QED.qed, True, "", "quantitative estimate of drug-likeness, 0 to 1"),
-    Oracle("logp", _logp, True, "", "octanol-water partition, Wildman-Crippen log P"),
-    Oracle("sa", _sa, False, "", "synthetic accessibility, 1 (easy) to 10 (hard)"),
+    Oracle("logp", structure.logp, True, "", "octanol-water partition, Wildman-Crippen log P"),
+    Oracle("sa", structure.sa, False, "", "synthetic accessibility, 1 (easy) to 10 (hard)"),
     Oracle("tpsa", rdMolDescriptors.CalcTPSA, False, "A^2", "topological polar surface area, N and O"),
     Oracle("mw", rdMolDescriptors._CalcMolWt, False, "g/mol", "average molecular weight"),
-    Oracle("ring_count", _ring_count, True, "", "rings, symmetrised smallest set (GetSymmSSSR)"),
-    Oracle("heavy_atoms", _heavy_atoms, True, "", "atoms other than hydrogen"),
+    Oracle("ring_count", structure.ring_count, True, "", "rings, symmetrised smallest set (GetSymmSSSR)"),
+    Oracle("heavy_atoms", structure.heavy_atoms, True, "", "atoms other than hydrogen"),
     Oracle("hbd", rdMolDescriptors.CalcNumHBD, False, "", "hydrogen-bond donors (RDKit CalcNumHBD)"),
     Oracle("hba", rdMolDescriptors.CalcNumHBA, False, "", "hydrogen-bond acceptors (RDKit CalcNumHBA)"),
 )
+_ON_REQUEST = (
+    Oracle("rotatable_bonds", structure.rotatable_bonds, False, "", "rotatable bonds, amide C-N not counted"),
+    Oracle("fraction_csp3", rdMolDescriptors.CalcFractionCSP3, True, "", "sp3 share of the carbons, 0 to 1"),
+    Oracle("np_score", structure.np_score, True, "", "natural-product likeness (Ertl), about -5 to 5"),
+    Oracle("pains", structure.pains, False, "", "PAINS alerts that match: assay interference"),
+    Oracle("brenk", structure.brenk, False, "", "Brenk's alerts that match: reactive, toxic, unstable"),
+    Oracle("nih", structure.nih, False, "", "NIH alerts that match: reactive, assay interference"),
+)
 
-ORACLES: dict[str, Oracle] = {row.name: row for row in _ROWS}
+BUILT_IN: dict[str, Oracle] = {row.name: row for row in (*_ALWAYS, *_ON_REQUEST)}
 """Every property by name."""
+
+ORACLES: dict[str, Oracle] = {row.name: row for row in _ALWAYS}
+"""The properties that are computed for every molecule that is generated or stored, by name."""
+
+_FAMILY_ROWS = (
+    Family(
+        "similarity", "SMILES", structure.similarity, True, "ECFP4 Tanimoto similarity to a molecule, 0 to 1"
+    ),
+    Family("smarts", "PATTERN", structure.matches, True, "places where a SMARTS pattern matches"),
+    Family(
+        "scaffold", "SMILES", structure.has_scaffold, True, "1 for the Murcko scaffold of a molecule, else 0"
+    ),
+)
+
+FAMILIES: dict[str, Family] = {row.name: row for row in _FAMILY_ROWS}
+"""The properties that take an argument, by name."""

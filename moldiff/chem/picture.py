@@ -1,12 +1,14 @@
 """A picture of molecules in a grid, each over its caption, as PNG or SVG."""
 
 import io
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
@@ -37,7 +39,13 @@ Line = tuple[int, int, str]
 """A line of caption: its centre in pixels from the left and the top, and its text."""
 
 
-def grid(smiles: Sequence[str], captions: Sequence[str], path: Path, columns: int = 5) -> None:
+def grid(
+    smiles: Sequence[str],
+    captions: Sequence[str],
+    path: Path,
+    columns: int = 5,
+    notes: Mapping[str, str] | None = None,
+) -> None:
     """Write a grid of molecules, row by row, to a PNG or SVG file.
 
     Args:
@@ -45,6 +53,7 @@ def grid(smiles: Sequence[str], captions: Sequence[str], path: Path, columns: in
         captions: one a molecule; a line break starts the second of at most two lines.
         path: where to write; the suffix, .png or .svg, names the format.
         columns: molecules a row, at least 1.
+        notes: what is written into the file unseen, text by keyword: PNG text chunks, or SVG metadata.
 
     Raises:
         MoldiffError: nothing to draw, an unreadable molecule, another suffix, too large a
@@ -64,7 +73,9 @@ def grid(smiles: Sequence[str], captions: Sequence[str], path: Path, columns: in
     if max(columns * WIDTH, rows * HEIGHT) > _MAX_SIDE:
         size = f"{columns * WIDTH} x {rows * HEIGHT}"
         raise MoldiffError(f"a picture is at most {_MAX_SIDE} pixels a side: got {size}")
-    drawn = render([_prepare(each) for each in smiles], _lines(captions, columns), rows, columns)
+    drawn = render(
+        [prepared(each) for each in smiles], _lines(captions, columns), (rows, columns), notes or {}
+    )
     with written(path) as part:
         part.write_bytes(drawn)
 
@@ -80,7 +91,7 @@ def _lines(captions: Sequence[str], columns: int) -> list[Line]:
     return lines
 
 
-def _prepare(smiles: str) -> Chem.Mol:
+def prepared(smiles: str) -> Chem.Mol:
     """The molecule ready to be drawn.
 
     Raises:
@@ -109,31 +120,38 @@ def _draw(canvas: Any, mols: list[Chem.Mol]) -> Any:
     return canvas.GetDrawingText()
 
 
-def _png(mols: list[Chem.Mol], lines: list[Line], rows: int, columns: int) -> bytes:
-    """The grid as a PNG file."""
+def _png(mols: list[Chem.Mol], lines: list[Line], size: tuple[int, int], notes: Mapping[str, str]) -> bytes:
+    """The grid as a PNG file, the notes as its text chunks."""
+    rows, columns = size
     canvas = rdMolDraw2D.MolDraw2DCairo(columns * WIDTH, rows * HEIGHT, WIDTH, HEIGHT)
     image = Image.open(io.BytesIO(_draw(canvas, mols))).convert("RGB")
     # RDKit sets the second line of its own captions onto the first.
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT)
     for x, y, text in lines:
         pen.text((x, y), text, fill=_GREY, font=font, anchor="mm")
+    chunks = PngInfo()
+    for keyword, note in notes.items():
+        chunks.add_text(keyword, note)
     file = io.BytesIO()
-    image.save(file, format="PNG")
+    image.save(file, format="PNG", pnginfo=chunks)
     return file.getvalue()
 
 
-def _svg(mols: list[Chem.Mol], lines: list[Line], rows: int, columns: int) -> bytes:
-    """The grid as an SVG file, the captions as text that can be searched."""
+def _svg(mols: list[Chem.Mol], lines: list[Line], size: tuple[int, int], notes: Mapping[str, str]) -> bytes:
+    """The grid as an SVG file, the captions as text that can be searched, the notes as JSON metadata."""
+    rows, columns = size
     canvas = rdMolDraw2D.MolDraw2DSVG(columns * WIDTH, rows * HEIGHT, WIDTH, HEIGHT)
     style = f"font-family='sans-serif' font-size='{_FONT}px' fill='{_GREY}' text-anchor='middle'"
     captions = "".join(
         f"<text x='{x}' y='{y + _FONT // 3}' {style}>{escape(text)}</text>\n" for x, y, text in lines
     )
+    # JSON's escapes keep out the control characters that XML has no way to write.
+    metadata = f"<metadata>{escape(json.dumps(dict(notes)))}</metadata>\n" if notes else ""
     head, end, tail = str(_draw(canvas, mols)).rpartition("</svg>")
-    return f"{head}{captions}{end}{tail}".encode()
+    return f"{head}{captions}{metadata}{end}{tail}".encode()
 
 
-FORMATS: dict[str, Callable[[list[Chem.Mol], list[Line], int, int], bytes]] = {
+FORMATS: dict[str, Callable[[list[Chem.Mol], list[Line], tuple[int, int], Mapping[str, str]], bytes]] = {
     ".png": _png,
     ".svg": _svg,
 }

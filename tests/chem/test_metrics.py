@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from moldiff.chem.metrics import Reference, novel_mean, novelty_flags, summarise
+from moldiff.chem.metrics import Reference, Seen, Tally, novel_mean, novelty_flags, summarise
 from moldiff.chem.molecule import check, identity, rdkit_version
 from moldiff.errors import MoldiffError
 
@@ -169,3 +171,34 @@ def test_unequal_lengths_are_refused() -> None:
         Reference.of(["C", "N"], [True])
     with pytest.raises(MoldiffError, match="got 2 and 1"):
         novel_mean(np.ones(2), novelty_flags(["C"], [check("C")], KNOWN))
+
+
+SPELLINGS = ("C", "CC", "CCO", "C(C)O", "OCC", "CCC", "[CH3]", "C.C", "", "C1C", "N", "CN", "NC")
+
+
+@given(st.lists(st.sampled_from(SPELLINGS), max_size=30), st.lists(st.integers(0, 30), max_size=6))
+def test_how_rows_are_cut_changes_nothing(raw: list[str], cuts: list[int]) -> None:
+    checks = [check(text) for text in raw]
+    values = np.arange(len(raw), dtype=float)
+    values[::7] = np.nan
+    tally, pieces = Tally(KNOWN), []
+    for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), len(raw)], strict=True):
+        cut = slice(first, last)
+        pieces.append(tally.add(raw[cut], checks[cut], {"value": values[cut]}))
+    marks = novelty_flags(raw, checks, KNOWN)
+    for name, expected in vars(marks).items():
+        np.testing.assert_array_equal(np.concatenate([getattr(each, name) for each in pieces]), expected)
+    assert str(tally.summary()) == str(summarise(raw, checks, KNOWN))
+    assert tally.novel_means()["value"] == pytest.approx(novel_mean(values, marks), nan_ok=True)
+
+
+@given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3), max_size=20), max_size=8))
+def test_what_was_seen_is_known(chunks: list[list[int]]) -> None:
+    seen, known = Seen(), set()
+    for chunk in chunks:
+        first = []
+        for each in chunk:
+            first.append(each not in known)
+            known.add(each)
+        assert seen.add(np.array(chunk, dtype=np.int64)).tolist() == first
+        assert len(seen) == len(known)

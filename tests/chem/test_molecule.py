@@ -1,6 +1,7 @@
 """What a string is: every reason, what passes, and that canonical forms and hashes stay put."""
 
 import pytest
+from rdkit import Chem
 
 from moldiff.chem.molecule import (
     MAX_LENGTH,
@@ -10,7 +11,9 @@ from moldiff.chem.molecule import (
     canonical,
     check,
     drop_stereo,
+    from_block,
     identity,
+    largest_fragment,
     map_chunks,
     parse,
     rdkit_version,
@@ -127,6 +130,33 @@ def test_stereoisomers_become_one_molecule() -> None:
     forms = ("O[C@H](C(=O)O)[C@@H](O)C(=O)O", "O[C@@H](C(=O)O)[C@@H](O)C(=O)O")
     assert canonical(forms[0]) != canonical(forms[1])
     assert drop_stereo(forms[0]) == drop_stereo(forms[1]) == canonical("OC(C(=O)O)C(O)C(=O)O")
+
+
+@pytest.mark.parametrize(
+    ("smiles", "expected"),
+    [
+        ("CC(=O)[O-].[Na+]", "CC(=O)[O-]"),
+        ("[Pb+2].[Pb+2].C[O-]", "C[O-]"),
+        ("CCN.OS(=O)(=O)O", "CCN"),
+        ("CC.CCC.C", "CCC"),
+        ("OCC", "CCO"),
+        ("C1CC", None),
+        ("", None),
+    ],
+)
+def test_the_largest_piece_is_the_organic_one_with_most_atoms(smiles: str, expected: str | None) -> None:
+    assert largest_fragment(smiles) == expected
+
+
+def test_blocks_and_pieces_are_read_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    mol = parse("C[N+](C)(C)C")
+    assert mol is not None
+    block = str(Chem.MolToMolBlock(mol))
+    assert from_block(block) == ("C[N+](C)(C)C", None)
+    assert from_block(block.replace("M  CHG  1   2   1\n", "")) == (None, "valence")
+    assert from_block("\n\n\nM  END") == (None, "parse")
+    largest_fragment("C.O")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_identity_is_the_same_number_everywhere() -> None:

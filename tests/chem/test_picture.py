@@ -1,6 +1,7 @@
 """Pictures: the right kind of file, the right size, every molecule and caption on it."""
 
 import io
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -59,6 +60,18 @@ def test_an_svg_holds_its_captions_as_text(tmp_path: Path) -> None:
         ("QED 0.41", f"{WIDTH // 2}"),
         ("methane", f"{WIDTH + WIDTH // 2}"),
     ]
+
+
+def test_notes_travel_in_the_file(tmp_path: Path) -> None:
+    notes = {"Command": "moldiff generate -n 5 --out a<b>&c\x01.csv", "Model": "qm9 é 分子"}
+    grid(["CCO"], [""], tmp_path / "a.png", notes=notes)
+    assert Image.open(tmp_path / "a.png").text == notes
+    grid(["CCO"], [""], tmp_path / "a.svg", notes=notes)
+    root = ElementTree.fromstring((tmp_path / "a.svg").read_text("utf-8"))
+    (metadata,) = root.iter(f"{SVG}metadata")
+    assert json.loads(metadata.text or "") == notes
+    grid(["CCO"], [""], tmp_path / "plain.svg")
+    assert "metadata" not in (tmp_path / "plain.svg").read_text("utf-8")
 
 
 def test_the_suffix_may_be_written_in_capitals(tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""Writes the cards of the models that come with the package into docs/models.md, between its markers.
+
+    python benchmarks/cards.py
+
+What stands outside of the markers, `<!-- card: NAME -->` and `<!-- end of card -->`, is written by hand and
+kept.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from moldiff.checkpoint import Card, Metric, bundled, read_card
+from moldiff.conditions import ClassCondition, ConditionSpec
+from moldiff.files import written
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
+_PART = re.compile(r"(<!-- card: ([\w.-]+) -->\n).*?(\n<!-- end of card -->)", re.DOTALL)
+#: Figures that are shares, to be shown in percent.
+_SHARES = ("validity", "uniqueness", "novelty", "share")
+
+
+def filled(page: str) -> str:
+    """The page with each marked part made anew from its card; KeyError names a model without a part."""
+    cards = {name: read_card(folder) for name, folder in bundled().items()}
+    missing = cards.keys() - {match[2] for match in _PART.finditer(page)}
+    if missing:
+        raise KeyError(f"docs/models.md has no part for {', '.join(sorted(missing))}")
+    return _PART.sub(lambda match: match[1] + "\n" + text(cards[match[2]]) + match[3], page)
+
+
+def text(card: Card) -> str:
+    """A card as Markdown."""
+    parts = [
+        _table(("", ""), _facts(card)),
+        "### What it can be asked",
+        _table(("target", "form", "known from training"), [_condition(each) for each in card.conditions]),
+        "### How well it does",
+        *_figures(card.metrics),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(card: Card) -> list[tuple[str, str]]:
+    run, network = card.training, card.config.network
+    vocabulary = card.tokenizer.get("vocab", [])
+    left_out = _listed(run.get("rejected") or {}) or "none"
+    rows = [
+        ("licence of the weights", card.license or "not said"),
+        ("parameters", f"{card.parameters:,}"),
+        ("network", f"transformer, {network.width} wide, {network.depth} blocks, {network.heads} heads"),
+        ("process", f"{card.config.process.name}, {card.config.process.schedule} schedule"),
+        ("molecules", f"at most {card.max_length} tokens of {len(vocabulary)} kinds: {_code(vocabulary)}"),
+        ("lengths", "drawn from the training rows" if card.length == "empirical" else "padded"),
+        (
+            "data",
+            f"{run['source']}: {run['rows']:,} molecules, {run['heldout_rows']:,} of them held out; "
+            f"{run['duplicates']:,} repeats dropped; left out: {left_out}",
+        ),
+        ("training", f"{run['steps']:,} steps, {run['tokens']:,} tokens, {run['epochs']:g} epochs"),
+    ]
+    if run.get("heldout_nats_per_token") is not None:
+        bound = f"{run['heldout_nats_per_token']:.4f} nats a token, without the term for the length"
+        rows.append(("bound on held-out molecules", bound))
+    if run.get("notes"):
+        rows.append(("notes", str(run["notes"])))
+    if card.origin is not None:
+        added = _code(card.origin.tokens_added) or "none"
+        source = f"{card.origin.name} (sha256 {card.origin.sha256[:12]})"
+        rows.append(("fine-tuned from", f"{source}, tokens added: {added}"))
+    setting = {key: value for key, value in card.default.model_dump().items() if value not in ({}, None)}
+    rows += [
+        ("its own setting", _listed(setting)),
+        ("versions", _listed(card.versions)),
+        ("sha256 of the weights", f"`{card.sha256}`"),
+    ]
+    return rows
+
+
+def _condition(condition: ConditionSpec) -> tuple[str, str, str]:
+    if isinstance(condition, ClassCondition):
+        share = 100 * (condition.base_rate or 0)
+        known = f"high is above {condition.threshold:.4g}: {share:.1f} % of the molecules"
+        return f"`{condition.name}`", "`high`, `low`", known
+    span = f"{condition.minimum:.4g} to {condition.maximum:.4g}"
+    known = f"{span}, mean {condition.mean:.4g}, s.d. {condition.std:.4g}"
+    return f"`{condition.name}`", "number, `a..b`, `top5%`, `bottom5%`", known
+
+
+def _figures(metrics: tuple[Metric, ...]) -> list[str]:
+    """A table of the figures by setting, and the command that measured them."""
+    if not metrics:
+        return ["Nothing has been measured."]
+    runs: dict[str, list[str]] = {}
+    for each in metrics:
+        runs.setdefault(each.setting, []).append(f"{each.name} {_figure(each)}")
+    rows = []
+    for name, figures in runs.items():
+        run, _, setting = name.partition(": ")
+        rows.append((run, setting, "<br>".join(figures)))
+    seeds = ", ".join(dict.fromkeys(f"{m.samples:,} samples, seeds {_numbers(m.seeds)}" for m in metrics))
+    commands = "\n".join(f"    {command}" for command in dict.fromkeys(m.command for m in metrics))
+    return [
+        f"Mean ± standard error over seeds ({seeds}); [Metrics](metrics.md) has the definitions. Measured by",
+        commands,
+        _table(("run", "setting", "mean ± s.e."), rows),
+    ]
+
+
+def _figure(metric: Metric) -> str:
+    share = any(word in metric.name for word in _SHARES) and "upstream" not in metric.name
+    by, unit = (100, " %") if share else (1, "")
+    error = "" if metric.se is None else f" ± {by * metric.se:.2g}"
+    return f"{by * metric.mean:.4g}{error}{unit}"
+
+
+def _listed(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _code(tokens: Any) -> str:
+    return " ".join(f"`{token}`" for token in tokens)
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main() -> None:
+    """Writes the page."""
+    page = filled(PAGE.read_text(encoding="utf-8"))
+    with written(PAGE) as part:
+        part.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
