@@ -49,6 +49,7 @@ SAMPLERS = {
     "forward-backward": _PRESETS + "forward_backward",
     "dfm": _PRESETS + "dfm",
     "first-hitting": _PRESETS + "first_hitting",
+    "adaptive-order": _PRESETS + "adaptive_order",
 }
 
 GUIDANCES = {

@@ -17,7 +17,7 @@ from moldiff.errors import MoldiffError
 from moldiff.types import Rows
 
 # Samplers that only a process with masks can drive.
-MASKS_ONLY = {"first-hitting"}
+MASKS_ONLY = {"first-hitting", "adaptive-order"}
 ROWS = [(table, name) for table, rows in registry.TABLES.items() for name in rows]
 
 

@@ -1,5 +1,6 @@
 """Named samplers: each name stands for one documented choice of policies."""
 
+from moldiff.diffusion.adaptive_order import AdaptiveOrderSampler
 from moldiff.diffusion.process import Level, Process
 from moldiff.diffusion.remasking import (
     DFM,
@@ -133,3 +134,12 @@ def first_hitting(process: Process, steps: int, level: Level | None, readout: Re
     if level not in (None, "x0"):
         raise MoldiffError(f"first-hitting: got guidance level {level}, it takes x0 only")
     return FirstHittingSampler(process, readout)
+
+
+def adaptive_order(
+    process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 0.3
+) -> AdaptiveOrderSampler:
+    """One token at a time where the network is surest; ``steps`` does not matter, a token costs a forward."""
+    if level not in (None, "x0"):
+        raise MoldiffError(f"adaptive-order: got guidance level {level}, it takes x0 only")
+    return AdaptiveOrderSampler(process, noise, readout)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from moldiff.diffusion import events
+from moldiff.diffusion.adaptive_order import AdaptiveOrderSampler
 from moldiff.diffusion.categorical import normalise
 from moldiff.diffusion.process import Masked, Process, Uniform
 from moldiff.diffusion.remasking import (
@@ -49,6 +50,7 @@ SAMPLERS: list[Any] = [
     Sampler(Uniform(3), 8, level="x0"),
     Sampler(Masked(3), 8, Cap(0.5), readout=Readout(0.8, 0.9)),
     FirstHittingSampler(Masked(3)),
+    AdaptiveOrderSampler(Masked(3)),
 ]
 
 
@@ -82,8 +84,8 @@ def both(log_probs: Any, x_t: Tensor, t: Tensor) -> Tensor:
 
 
 def named(sampler: Any) -> str:
-    if isinstance(sampler, FirstHittingSampler):
-        return "first-hitting"
+    if isinstance(sampler, FirstHittingSampler | AdaptiveOrderSampler):
+        return type(sampler).__name__
     return f"{type(sampler.process).__name__}-{sampler.level}-{sampler.remasking}"
 
 
