@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 # The stamps lie inside the environment: without it they are gone too.
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+DOCS := $(VENV)/.docs-installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint wheel clean
+.PHONY: help demo test lint docs notebooks wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNTIME) ## make 200 molecules with many rings: demo/molecules.csv and demo/molecules.png
 	mkdir -p demo
@@ -27,6 +28,14 @@ lint: $(DEV) ## ruff (rules and format) and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(DOCS) ## build the site, build/site; every warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# A new kernel may take its time on a busy machine. Times of execution would differ at each run.
+notebooks: $(DOCS) ## run the notebooks in examples/ and keep what they print
+	$(BIN)/jupyter nbconvert --execute --to notebook --inplace --ExecutePreprocessor.startup_timeout=300 \
+		--ExecutePreprocessor.record_timing=False examples/*.ipynb
 
 wheel: $(DEV) ## build the sdist, and from it the wheel, into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
@@ -47,4 +56,8 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(RUNTIME)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(DOCS): $(RUNTIME)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
 	touch $@

@@ -6,6 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moldiff.chem.scores import Scores as Scores
+    from moldiff.chem.scoring import Scorer as Scorer
+    from moldiff.chem.scoring import score as score
+    from moldiff.evaluation import Evaluation as Evaluation
+    from moldiff.evaluation import evaluate as evaluate
     from moldiff.generation import Generation as Generation
     from moldiff.generation import Model as Model
     from moldiff.generation import load as load
@@ -14,13 +19,29 @@ __version__ = "0.1.0"
 
 #: Public names and where they live. They load on first use, so that ``import moldiff`` is light.
 _LAZY = {
+    "Evaluation": "moldiff.evaluation",
+    "evaluate": "moldiff.evaluation",
     "Generation": "moldiff.generation",
     "Model": "moldiff.generation",
     "load": "moldiff.generation",
+    "Scorer": "moldiff.chem.scoring",
+    "Scores": "moldiff.chem.scores",
+    "score": "moldiff.chem.scoring",
     "MoldiffError": "moldiff.errors",
 }
 
-__all__ = ["Generation", "Model", "MoldiffError", "__version__", "load"]
+__all__ = [
+    "Evaluation",
+    "Generation",
+    "Model",
+    "MoldiffError",
+    "Scorer",
+    "Scores",
+    "__version__",
+    "evaluate",
+    "load",
+    "score",
+]
 
 
 def __getattr__(name: str) -> Any:

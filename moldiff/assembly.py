@@ -19,6 +19,12 @@ from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.transformer import Transformer, TransformerConfig
 
 
+def build_tokenizer(modality: str, state: dict[str, Any]) -> Any:
+    """The tokenizer with a stored state; what else the modality needs is not imported."""
+    name = registry.tokenizer_name(modality, state.get("name"))
+    return registry.resolve("tokenizer", name).from_state(state)
+
+
 def build_process(config: TrainConfig, num_tokens: int) -> Process:
     """The forward process that a configuration names."""
     schedule = registry.build("schedule", config.process.schedule, **config.process.options)
@@ -52,17 +58,31 @@ def misfit(size: TransformerConfig, weights: Mapping[str, Tensor]) -> str | None
     """Why weights are not those of a network of this size, None where they are; nothing large is built."""
     if size.depth > len(weights):
         return f"{size.depth} blocks, but {len(weights)} arrays"
+    # Each of these is a dimension of some array; what is larger than all of them is too large to describe.
+    largest, count = (
+        max(size.width, size.num_states, size.max_length),
+        sum(map(Tensor.numel, weights.values())),
+    )
+    if largest > count:
+        return f"a dimension of {largest:.3g}, but {count} weights"
     with torch.device("meta"):
         expected = {name: value.shape for name, value in Transformer(size).state_dict().items()}
+    return difference(expected, weights)
+
+
+def difference(expected: Mapping[str, torch.Size], weights: Any) -> str | None:
+    """The first array that is absent, of another shape or not expected, None where all are alike."""
+    if not isinstance(weights, Mapping):
+        return f"got {type(weights).__name__}, expected arrays by name"
     for name in sorted(expected.keys() | weights.keys()):
-        found = weights[name].shape if name in weights else None
+        found = getattr(weights.get(name), "shape", None)
         if found != expected.get(name):
             return f"{name} is {_shape(found)}, expected {_shape(expected.get(name))}"
     return None
 
 
 def _shape(shape: torch.Size | None) -> str:
-    return "absent" if shape is None else " x ".join(map(str, shape))
+    return "absent" if shape is None else " x ".join(map(str, shape)) or "a number"
 
 
 def build_sampler(process: Process, setting: Setting, level: Level | None = None) -> Any:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -26,6 +27,12 @@ from moldiff.files import written
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
+#: How weights are stored: half the bytes.
+STORED = torch.bfloat16
+#: Arrays that every model has: tokens a training row, hashes of all rows, and which of these were trained on.
+LENGTHS, HASHES, IN_TRAIN = "table.lengths", "reference.hashes", "reference.in_train"
+#: Lists and objects in lists and objects, at most; a card needs four.
+LEVELS = 16
 
 
 class _Section(BaseModel):
@@ -44,6 +51,14 @@ class Metric(_Section):
     command: str
 
 
+class Origin(_Section):
+    """The model that a fine-tuned one started from, and the tokens that its data added to the vocabulary."""
+
+    name: str
+    sha256: str
+    tokens_added: tuple[str, ...] = ()
+
+
 class Card(_Section):
     """The facts of a model, readable without its weights."""
 
@@ -52,7 +67,7 @@ class Card(_Section):
     description: str = ""
     license: str = ""
     sha256: str
-    parameters: int
+    parameters: int = Field(ge=1)
     max_length: int = Field(ge=1)
     tokenizer: dict[str, Any]
     conditions: tuple[ConditionSpec, ...]
@@ -63,6 +78,7 @@ class Card(_Section):
     versions: dict[str, str]
     default: Setting
     metrics: tuple[Metric, ...] = ()
+    origin: Origin | None = None
 
     @model_validator(mode="after")
     def _conditions_can_be_asked_for(self) -> Self:
@@ -92,7 +108,10 @@ class Checkpoint:
         }
 
     def save(self, folder: Path) -> None:
-        """Writes both files into a folder, each whole or not at all."""
+        """Writes both files into a folder, each whole or not at all; refuses what ``load`` would refuse."""
+        fault = unsound(self.card, self.arrays)
+        if fault is not None:
+            raise MoldiffError(f"model {folder}: cannot be published ({fault})")
         data = save_arrays({name: array.contiguous() for name, array in self.arrays.items()})
         card = self.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,27 +132,77 @@ class Checkpoint:
                 "damaged, or of another model"
             )
         try:
-            return cls(card, load_arrays(data))
-        except (SafetensorError, ValueError) as error:
+            arrays = load_arrays(data)
+        except (SafetensorError, ValueError, KeyError) as error:
             raise MoldiffError(f"model {folder}: {WEIGHTS} cannot be read ({error})") from None
+        fault = unsound(card, arrays)
+        if fault is not None:
+            raise MoldiffError(f"model {folder}: {WEIGHTS} is not what its card describes ({fault})")
+        return cls(card, arrays)
 
 
 def read_card(folder: Path) -> Card:
     """The card in ``folder``; MoldiffError where it is missing, damaged or newer."""
-    path = folder / CARD
+    return parse_card(_read(folder / CARD), f"model {folder}: {CARD}")
+
+
+def parse_card(text: bytes, where: str) -> Card:
+    """The card that a text holds as JSON; MoldiffError, which names ``where``, for any other text."""
     try:
-        facts = json.loads(_read(path))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MoldiffError(f"model {folder}: {CARD} is not JSON ({error})") from None
-    version = facts.get("format") if isinstance(facts, dict) else None
-    if isinstance(version, int) and version > FORMAT:
-        raise MoldiffError(
-            f"model {folder}: got format {version}, this version reads up to {FORMAT}; upgrade moldiff"
-        )
+        facts = json.loads(text.decode("utf-8"))
+        # What JSON writes but no file or terminal takes: infinite numbers, half a character.
+        json.dumps(facts, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    # A ValueError that is none of JSON's own: a number of more digits than Python reads.
+    except (ValueError, RecursionError) as error:
+        raise MoldiffError(f"{where} is not JSON ({error})") from None
+    if not isinstance(facts, dict) or _deeper(facts, LEVELS):
+        raise MoldiffError(f"{where} is not a card: it needs an object, at most {LEVELS} levels deep")
+    version = facts.get("format")
+    if type(version) is not int or version != FORMAT:
+        upgrade = "; upgrade moldiff" if type(version) is int and version > FORMAT else ""
+        got = repr(version)[:40]
+        raise MoldiffError(f"{where}: got format {got}, this version reads up to {FORMAT}{upgrade}")
     try:
         return Card.model_validate(facts)
     except ValidationError as error:
-        raise MoldiffError(f"model {folder}: {CARD}: {explain(error)}") from None
+        raise MoldiffError(f"{where}: {explain(error)}") from None
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a value holds lists or objects more than ``levels`` deep."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(levels == 0 or _deeper(each, levels - 1) for each in inner)
+
+
+def unsound(card: Card, arrays: Mapping[str, Tensor]) -> str | None:
+    """How arrays are not those of a published model with this card, None where they are.
+
+    Whether the weights have the shapes of the card's network is for ``assembly.misfit`` to say.
+    """
+    kinds = {name: STORED for name in arrays if name.startswith("network.")}
+    count = sum(arrays[name].numel() for name in kinds)
+    kinds |= {LENGTHS: torch.int16, **{f"table.{name}": torch.float16 for name in card.table}}
+    kinds |= {HASHES: torch.int64, IN_TRAIN: torch.bool}
+    for name in sorted(arrays.keys() | kinds.keys()):
+        if name not in arrays:
+            return "its {} lacks {}".format(*name.split(".", 1))
+        if arrays[name].dtype != kinds.get(name):
+            return f"{name} is {arrays[name].dtype}, expected {kinds.get(name, 'no such array')}"
+    for name in sorted(kinds):
+        rows = arrays[HASHES if name.startswith("reference.") else LENGTHS].numel()
+        if not name.startswith("network.") and (arrays[name].shape != (rows,) or rows == 0):
+            return f"{name} has the shape {tuple(arrays[name].shape)}, expected one row an item"
+        if name.startswith("network.") and not arrays[name].isfinite().all():
+            return f"{name} holds numbers that are not finite"
+    if count != card.parameters:
+        return f"it holds {count} weights, expected {card.parameters}"
+    if int(arrays[LENGTHS].min()) < 1 or int(arrays[LENGTHS].max()) > card.max_length:
+        return f"{LENGTHS} holds lengths outside 1 to {card.max_length}"
+    empty = [name for name in card.table if arrays[f"table.{name}"].isnan().all()]
+    if empty:
+        return f"table.{empty[0]} holds no value"
+    hashes = arrays[HASHES]
+    return None if (hashes[:-1] <= hashes[1:]).all() else f"{HASHES} is not in order"
 
 
 def find(model: str) -> Path:
@@ -163,10 +232,9 @@ def versions() -> dict[str, str]:
 
 
 def published(network: torch.nn.Module) -> dict[str, Tensor]:
-    """A network's weights as they are stored: bfloat16, half the bytes."""
+    """A network's weights as they are stored."""
     return {
-        f"network.{name}": value.detach().to("cpu", torch.bfloat16)
-        for name, value in network.state_dict().items()
+        f"network.{name}": value.detach().to("cpu", STORED) for name, value in network.state_dict().items()
     }
 
 

@@ -35,11 +35,18 @@ UserPath = Annotated[
 
 
 class DataConfig(_Section):
-    """Where items come from and how they become tokens."""
+    """Where items come from and how they become tokens.
+
+    ``path`` is a data file, a token file or the name of a data set; ``tokenizer`` None is the modality's own.
+    Token files keep what they were made with; what is set beside one has to agree with it.
+    """
 
     modality: str = "molecules"
     path: UserPath | None = None
     column: str | None = None
+    tokenizer: str | None = None
+    stereo: Literal["keep", "strip"] = "keep"
+    fragments: Literal["refuse", "largest"] = "refuse"
     heldout: float = Field(default=0.05, ge=0, lt=1)
     length: Literal["empirical", "padded"] = "empirical"
     pad_to: int | None = Field(default=None, ge=1)

@@ -14,7 +14,8 @@ def written(path: Path) -> Iterator[Path]:
     Raises:
         MoldiffError: the file cannot be written; nothing is left behind, and what stood there stays.
     """
-    part = path.with_name(path.name + ".part")
+    # Not ".part": that is the name of an unfinished run, which is to be gone on with (moldiff.journal).
+    part = path.with_name(path.name + ".new")
     try:
         yield part
         part.replace(path)

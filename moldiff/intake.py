@@ -52,9 +52,10 @@ def _checked(data: Any, config: TrainConfig) -> Any:
     if padded != config.data.pad_to:
         raise MoldiffError(f"data.pad_to: got {config.data.pad_to}, but the token file has {padded}")
     largest = int(data.tokens.max())
-    if largest >= tokenizer.vocab_size:
+    if data.tokens.dtype != np.uint16 or largest >= tokenizer.vocab_size:
         raise MoldiffError(
-            f"token file: got id {largest}, its vocabulary has {tokenizer.vocab_size}: damaged"
+            f"token file: got {data.tokens.dtype} ids up to {largest}, its vocabulary has {tokenizer.vocab_size} "
+            "and uint16 ids: damaged"
         )
     return data
 

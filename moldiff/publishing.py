@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from moldiff.checkpoint import Card, Checkpoint, published, versions
+from moldiff.checkpoint import HASHES, IN_TRAIN, LENGTHS, Card, Checkpoint, Origin, published, versions
 from moldiff.conditions import ConditionSpec
 from moldiff.config import TrainConfig
+from moldiff.intake import settings
 from moldiff.nn.transformer import Transformer
+
+#: What a token file says of its source and the card repeats.
+_KEPT = ("source", "source_sha256", "rejected", "duplicates", "altered")
 
 
 def run_facts(config: TrainConfig, data: Any, steps_per_epoch: int, held_out: float | None) -> dict[str, Any]:
@@ -23,7 +27,7 @@ def run_facts(config: TrainConfig, data: Any, steps_per_epoch: int, held_out: fl
         "heldout_nats_per_token": held_out,
         "rows": len(data),
         "heldout_rows": int(data.heldout.sum()),
-        **{key: data.info.get(key) for key in ("source", "rejected", "duplicates")},
+        **{key: data.info.get(key) for key in _KEPT},
     }
 
 
@@ -33,6 +37,7 @@ def publish(
     conditions: tuple[ConditionSpec, ...],
     network: Transformer,
     facts: dict[str, Any],
+    origin: Origin | None = None,
 ) -> Checkpoint:
     """The published form of a trained network: weights, the table targets need, and the novelty reference."""
     train = ~data.heldout
@@ -40,14 +45,14 @@ def publish(
     order = np.argsort(data.identities)
     arrays = {
         **published(network),
-        "table.lengths": torch.from_numpy(data.lengths[train].astype(np.int16)),
+        LENGTHS: torch.from_numpy(data.lengths[train].astype(np.int16)),
         # Half precision keeps three digits, more than a target needs, in half the bytes.
         **{f"table.{n}": torch.from_numpy(data.properties[n][train]).half() for n in names},
-        "reference.hashes": torch.from_numpy(data.identities[order]),
-        "reference.in_train": torch.from_numpy(train[order]),
+        HASHES: torch.from_numpy(data.identities[order]),
+        IN_TRAIN: torch.from_numpy(train[order]),
     }
     # A path is of the machine that trained, not of the model.
-    settings = {"out": TrainConfig().out, "data": config.data.model_copy(update={"path": None})}
+    made_with = config.data.model_copy(update={"path": None, **settings(data)})
     card = Card(
         name=config.out.resolve().name,
         description=config.description,
@@ -59,9 +64,10 @@ def publish(
         conditions=conditions,
         length=config.data.length,
         table=names,
-        config=config.model_copy(update=settings),
+        config=config.model_copy(update={"out": TrainConfig().out, "data": made_with}),
         training=facts,
         versions={**versions(), "rdkit": str(data.info.get("rdkit", "unknown"))},
         default=config.default,
+        origin=origin,
     )
     return Checkpoint(card, arrays)

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, final
+from functools import cached_property
+from typing import Self, TypeVar, final
 
 import numpy as np
 import torch
@@ -66,6 +67,16 @@ class Table:
     lengths: NDArray[np.int64]
     properties: dict[str, Floats]
 
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """The mean of each property over the rows that have it."""
+        return {name: float(np.nanmean(values)) for name, values in self.properties.items()}
+
+    @cached_property
+    def spreads(self) -> dict[str, float]:
+        """The standard deviation of each property over the rows that have it; 1 where that is 0."""
+        return {name: float(np.nanstd(values)) or 1.0 for name, values in self.properties.items()}
+
 
 def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
     """The target that ``name=value`` spells.
@@ -102,24 +113,60 @@ def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Targe
 
 
 def misses(targets: Sequence[Target], values: Mapping[str, Floats], table: Table) -> Floats:
-    """How far each of N rows is from all targets, (N,), in standard deviations of the training rows.
+    """How far each row (N,) is from all targets together, in standard deviations of the training rows.
 
     For a class, the further into it the better, so this may be below zero.
     """
     total = np.zeros(len(next(iter(values.values()))))
     for target in targets:
-        found, known = values[target.name], table.properties[target.name]
-        spread = float(np.nanstd(known)) or 1.0
-        if target.label is not None:
-            total += (1 - 2 * target.label) * (found - float(np.nanmean(known))) / spread
-        else:
-            total += _outside(target, found) / spread
+        total += Goals.alike(target, len(total)).misses(values[target.name], table, target.name)
     return total
 
 
-def _outside(target: Target, values: Floats) -> Floats:
+@final
+@dataclass(frozen=True, eq=False)
+class Goals:
+    """What is asked of one property of each of B rows.
+
+    Args:
+        low: (B,) least values; NaN where no value is asked.
+        high: (B,) largest values; NaN where no value is asked.
+        label: (B,) the class asked, 0 or 1; NaN where none is.
+    """
+
+    low: Floats
+    high: Floats
+    label: Floats
+
+    @classmethod
+    def alike(cls, target: Target, rows: int) -> Self:
+        """One target for all rows."""
+        return cls.of([target], np.zeros(rows, dtype=np.int64))
+
+    @classmethod
+    def of(cls, targets: Sequence[Target | None], which: NDArray[np.int64]) -> Self:
+        """For row i the target ``which[i]``, (B,), of those given; None asks nothing."""
+        low, high, label = (np.full(len(targets), np.nan) for _ in range(3))
+        for place, target in enumerate(targets):
+            if target is None:
+                continue
+            if target.label is None:
+                low[place], high[place] = target.low, target.high
+            else:
+                label[place] = target.label
+        return cls(low[which], high[which], label[which])
+
+    def misses(self, values: Floats, table: Table, name: str) -> Floats:
+        """How far values (B,) of the property are off, in standard deviations; 0 where nothing is asked."""
+        above = (values - table.means[name]) / table.spreads[name]
+        beside = _outside(self.low, self.high, values) / table.spreads[name]
+        out = np.where(np.isnan(self.label), beside, (1 - 2 * self.label) * above)
+        return np.where(np.isnan(self.label) & np.isnan(self.low), 0.0, out)
+
+
+def _outside(low: Floats | float, high: Floats | float, values: Floats) -> Floats:
     """Distance (N,) of values from the asked range, 0 inside."""
-    out: Floats = np.maximum(0.0, np.maximum(target.low - values, values - target.high))
+    out: Floats = np.maximum(0.0, np.maximum(low - values, values - high))
     return out
 
 
@@ -215,6 +262,6 @@ class TargetSampler:
                 classes = _slot(target.name, ClassCondition, self.conditions).encode(values)
                 total += np.where(classes == target.label, 0.0, WRONG_CLASS) ** 2
                 continue
-            spread = float(np.nanstd(values)) or 1.0
-            total += np.nan_to_num(_outside(target, values) / spread, nan=WRONG_CLASS) ** 2
+            away = _outside(target.low, target.high, values) / self.table.spreads[target.name]
+            total += np.nan_to_num(away, nan=WRONG_CLASS) ** 2
         return np.sqrt(total)

@@ -6,34 +6,43 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, final
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 
-from moldiff import registry
-from moldiff.assembly import build_network, build_process, build_sampler, network_config, pick_device
-from moldiff.checkpoint import CARD, Checkpoint
-from moldiff.conditions import ConditionSpec, encode_all, fit_all
+from moldiff import finetuning, registry
+from moldiff.assembly import (
+    build_network,
+    build_process,
+    build_sampler,
+    build_tokenizer,
+    network_config,
+    pick_device,
+)
+from moldiff.checkpoint import CARD, Card, Checkpoint
+from moldiff.conditions import fit_all
 from moldiff.config import OptimizerConfig, TrainConfig
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
 from moldiff.diffusion.process import Process
 from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
+from moldiff.intake import TOKENS as TOKENS
+from moldiff.intake import data_module, keep, launched, properties, read_tokens, summary
 from moldiff.nn.compilation import compile_blocks, compiles
 from moldiff.nn.ema import Ema
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
 from moldiff.nn.precision import resolved
+from moldiff.nn.transformer import Transformer
 from moldiff.publishing import publish, run_facts
+from moldiff.resuming import check_state, latest_checkpoint
 
 #: Settings without which a resumed run would not be the same run.
 SHARED = {
@@ -41,8 +50,6 @@ SHARED = {
 }  # fmt: skip
 #: Seed of the held-out loss, the same in every run, so that curves compare.
 VALIDATION_SEED = 0
-#: The token file that a run makes of its data and keeps in its folder.
-TOKENS = "tokens.safetensors"
 
 
 def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
@@ -60,10 +67,19 @@ def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
 class Trainee(lightning.LightningModule):
     """What Lightning trains: it wires network, objective, condition dropout and average together."""
 
-    def __init__(self, network: nn.Module, process: Process, config: TrainConfig, rows: str = "") -> None:
-        """Takes a fingerprint of the training ``rows``, which a resumed run has to share."""
+    def __init__(
+        self,
+        network: nn.Module,
+        process: Process,
+        config: TrainConfig,
+        rows: str = "",
+        origin: Card | None = None,
+    ) -> None:
+        """Takes, for checkpoints, a fingerprint of the training ``rows`` and the card of the ``origin``."""
         super().__init__()
         self.network, self.config = network, config
+        self.origin = None if origin is None else origin.model_dump_json()
+        self.begun = False
         self.shared = {**config.model_dump(mode="json", include=SHARED), "data": rows}
         self.random = RowRandom(config.seed)
         self.objective: Objective = DiffusionObjective(process, self.random, config.t_min)
@@ -113,6 +129,7 @@ class Trainee(lightning.LightningModule):
     def on_train_start(self) -> None:
         """Puts the average where the weights are."""
         self.ema.to(self.device)
+        self.begun = True
 
     def on_validation_start(self) -> None:
         """Measures the average, not the weights."""
@@ -123,16 +140,13 @@ class Trainee(lightning.LightningModule):
         self.ema.swap(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the average, and the settings that a resumed run must share."""
+        """Adds the average, the settings that a resumed run must share, and where the run started."""
         checkpoint["ema"] = self.ema.state_dict()
         checkpoint["shared"] = self.shared
+        checkpoint["origin"] = self.origin
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the average back; MoldiffError where this run is set up otherwise."""
-        for key, theirs in checkpoint.get("shared", {}).items():
-            ours = self.shared[key]
-            if ours != theirs:
-                raise MoldiffError(f"--resume: got {key} {ours}, but this run was started with {theirs}")
+        """Takes the average back."""
         self.ema.load_state_dict(checkpoint["ema"])
 
     def _hide(self, batch: Batch) -> Batch:
@@ -141,43 +155,6 @@ class Trainee(lightning.LightningModule):
         slots = batch.cond.shape[1]
         uniform = self.random.uniform(batch.rows, batch.step, slots + 1, Stream.CONDITION)
         return replace(batch, cond=self.dropout(batch.cond, uniform))
-
-
-def data_module(data: Any, config: TrainConfig, conditions: Sequence[ConditionSpec]) -> Any:
-    """Batches over a token file, its properties encoded as conditions."""
-    tokens = data.padded()
-    cond = encode_all(conditions, properties(data), len(data))
-    rows = {
-        part: (tokens[chosen], data.lengths[chosen], cond[chosen])
-        for part, chosen in {"train": ~data.heldout, "heldout": data.heldout}.items()
-    }
-    return registry.build(
-        "data",
-        "token-module",
-        rows=rows,
-        batch_tokens=config.batch_tokens,
-        seed=config.seed,
-        max_steps=config.max_steps,
-    )
-
-
-def properties(data: Any) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """The properties of a token file in float64."""
-    return {name: column.astype(np.float64) for name, column in data.properties.items()}
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest readable checkpoint in ``folder``; a run killed while writing leaves a torn last one."""
-    if not os.path.isdir(folder):  # false, too, for what cannot be a path
-        return None
-    steps = {p: p.stem.removeprefix("step=") for p in folder.glob("step=*.ckpt")}
-    for path in sorted((p for p, step in steps.items() if step.isdecimal()), key=lambda p: -int(steps[p])):
-        try:
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, EOFError, OSError, ValueError, UnpicklingError):
-            continue
-        return path
-    return None
 
 
 def precision(config: TrainConfig) -> Any:
@@ -238,64 +215,53 @@ def _logger(config: TrainConfig) -> Any:
         raise MoldiffError(f"logger: got {config.logger}, which is not installed; choose csv, none") from None
 
 
-def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
-    """The token file of a run: the one given, or one made of the data, which a resumed run finds kept."""
-    path, token_file = config.data.path, registry.resolve("data", "token-file")
-    if path is None:
-        raise MoldiffError("data.path: got nothing, name a data file or a token file: data.path=FILE")
-    kept = config.out / TOKENS
-    if path.suffix == kept.suffix:
-        return token_file.load(path)
-    if (resume or launched()) and kept.exists():
-        return token_file.load(kept)
-    return registry.build("modality", config.data.modality).prepare(
-        path,
-        column=config.data.column,
-        pad_to=config.data.pad_to,
-        heldout=config.data.heldout,
-        workers=config.data.workers,
-    )
-
-
 def run(
-    config: TrainConfig, resume: bool = False, say: Callable[[str], None] = lambda line: None
+    config: TrainConfig,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    init_from: str | None = None,
 ) -> Checkpoint:
     """Trains a configuration and publishes the model in its folder; ``say`` is told what is read.
 
+    Args:
+        init_from: the model to start from, a bundled name or a folder; None starts from scratch.
+
     Raises:
-        MoldiffError: no data, nothing to resume, or a run already there and ``resume`` not asked for.
+        MoldiffError: no data, nothing to resume, a run already there and ``resume`` not asked for, or a model
+            to start from that is not there or cannot become what the configuration asks for.
         KeyboardInterrupt: from the keyboard; the run can be resumed from its last checkpoint.
     """
-    checkpoint = _start(config, resume)
+    checkpoint = _checkpoint(config, resume)
+    start = finetuning.start(init_from) if checkpoint is None else finetuning.resumed(checkpoint, init_from)
+    config = start.settings(config)
     _rehearse(config)
     trainer = build_trainer(config)
-    data = read_tokens(config, resume)
-    conditions = fit_all(config.conditions, properties(data), ~data.heldout)
-    tokenizer = registry.resolve("tokenizer", data.info["modality"]).from_state(data.info["tokenizer"])
-    process = build_process(config, tokenizer.vocab_size)
-    network = build_network(config, process, int(data.lengths.max()), conditions)
-    if config.compile and compiles(pick_device(config.device)):
-        compile_blocks(network)
-    trainee = Trainee(network, process, config, data.fingerprint())
+    found = read_tokens(config, resume)
+    data = start.tokens(found)
+    fitted = fit_all(config.conditions, properties(data), ~data.heldout)
+    conditions = start.conditions(fitted, properties(data))
+    network = _network(config, start, data, conditions)
+    process = build_process(config, network.config.num_tokens)
+    trainee = Trainee(network, process, config, data.fingerprint(), start.card)
+    if checkpoint is not None:
+        check_state(checkpoint, trainee.shared, trainee.state_dict(), trainee.ema.state_dict())
     module = data_module(data, config, conditions)
-    padded = tokenizer.state().get("pad_to")
-    if padded != config.data.pad_to:
-        raise MoldiffError(f"data.pad_to: got {config.data.pad_to}, but the token file has {padded}")
-    _keep(data, config)
+    keep(found, config)
     if not launched():
-        say(_read(data))
+        for line in filter(None, (summary(data), start.line(data, conditions))):
+            say(line)
     with _lightning_as_a_guest():
-        trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+        _fit(trainer, trainee, module, checkpoint)
         held_out = _held_out(trainer, trainee, module)
     trainee.ema.swap(network)
     facts = run_facts(config, data, module.steps_per_epoch, held_out)
-    published = publish(config, data, conditions, network, facts)
+    published = publish(config, data, conditions, network, facts, start.origin(data))
     if trainer.is_global_zero:
         published.save(config.out)
     return published
 
 
-def _start(config: TrainConfig, resume: bool) -> Path | None:
+def _checkpoint(config: TrainConfig, resume: bool) -> Path | None:
     """The checkpoint to go on from, None for a new run; MoldiffError where the folder does not suit."""
     out = config.out
     checkpoint = latest_checkpoint(out / "checkpoints")
@@ -306,13 +272,17 @@ def _start(config: TrainConfig, resume: bool) -> Path | None:
     return checkpoint
 
 
-def _read(data: Any) -> str:
-    """One line on the data of a run."""
-    reasons = ", ".join(f"{reason} {count}" for reason, count in data.info.get("rejected", {}).items())
-    return (
-        f"{len(data):,} items, {int(data.heldout.sum()):,} held out, {int(data.lengths.sum()):,} tokens; "
-        f"left out: {reasons or 'none'}; repeats: {data.info.get('duplicates', 0)}"
-    )
+def _network(
+    config: TrainConfig, start: finetuning.Start, data: Any, conditions: finetuning.Conditions
+) -> Transformer:
+    """The network of a run with its first weights, its blocks compiled where that is asked for."""
+    tokenizer = build_tokenizer(data.info["modality"], data.info["tokenizer"])
+    process = build_process(config, tokenizer.vocab_size)
+    network = build_network(config, process, start.places(int(data.lengths.max())), conditions)
+    start.fill(network, conditions)
+    if config.compile and compiles(pick_device(config.device)):
+        compile_blocks(network)
+    return network
 
 
 def _rehearse(config: TrainConfig) -> None:
@@ -327,22 +297,6 @@ def _rehearse(config: TrainConfig) -> None:
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
 
 
-def launched() -> bool:
-    """Whether another process of this run, which goes first, has started this one."""
-    return os.environ.get("LOCAL_RANK", "0") != "0"
-
-
-def _keep(data: Any, config: TrainConfig) -> None:
-    """Keeps the tokens in the run's folder, for a resumed run; MoldiffError where it cannot be written."""
-    given = config.data.path is not None and config.data.path.suffix == Path(TOKENS).suffix
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MoldiffError(f"out: got {config.out}, cannot write there ({error.strerror})") from None
-    if not given and not launched():
-        data.save(config.out / TOKENS)
-
-
 @contextmanager
 def _lightning_as_a_guest() -> Iterator[None]:
     """A block in which Lightning neither ends the process on Ctrl-C nor warns of what is its own to mend."""
@@ -352,10 +306,25 @@ def _lightning_as_a_guest() -> Iterator[None]:
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
             # A run that is resumed has a folder of checkpoints, and means to.
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty", UserWarning)
+            # And its folder may have been moved; which checkpoint is the newest is known without Lightning.
+            warnings.filterwarnings("ignore", "The dirpath has changed from", UserWarning)
             yield
     except SystemExit:
         signal.signal(signal.SIGINT, on_interrupt)
         raise KeyboardInterrupt from None
+
+
+def _fit(trainer: lightning.Trainer, trainee: Trainee, module: Any, checkpoint: Path | None) -> None:
+    """Trains, from a checkpoint where there is one; MoldiffError where that cannot be restored."""
+    try:
+        trainer.fit(trainee, datamodule=module, ckpt_path=checkpoint, weights_only=True)
+    except MoldiffError:
+        raise
+    # Until training begins, Lightning reads what a file of anyone's making holds, and raises accordingly.
+    except Exception as error:
+        if checkpoint is None or trainee.begun:
+            raise
+        raise MoldiffError(f"--resume: {checkpoint} cannot be restored ({error!r})") from None
 
 
 def _held_out(trainer: lightning.Trainer, trainee: Trainee, module: Any) -> float | None:

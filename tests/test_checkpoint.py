@@ -163,7 +163,9 @@ def test_an_unknown_or_missing_key_of_a_card_is_named(folder: Path) -> None:
         (lambda card: card["tokenizer"]["vocab"].pop(), "do not fit its card"),
         (lambda card: card["tokenizer"]["vocab"].append("C"), "each token once"),
         (lambda card: card["conditions"].pop(), "do not fit its card"),
-        (lambda card: card.update(max_length=5), "do not fit its card"),
+        (lambda card: card.update(max_length=5), "lengths outside 1 to 5"),
+        (lambda card: card.update(max_length=500), "do not fit its card"),
+        (lambda card: card.update(parameters=7), "weights, expected 7"),
         (lambda card: card["table"].append("mw"), "table lacks mw"),
         (lambda card: card["config"]["process"].update(name="frozen"), "unknown process"),
         (lambda card: card["config"]["data"].update(modality="songs"), "unknown modality"),
@@ -266,6 +268,19 @@ def test_a_condition_that_could_not_be_asked_for_is_refused(
 
 def test_arrays_that_lack_the_table_or_the_reference_are_refused(folder: Path) -> None:
     arrays = Checkpoint.load(folder).arrays
-    for name in ("table.lengths", "table.qed", "reference.hashes", "reference.in_train", "network.head.bias"):
+    for name in ("table.lengths", "table.qed", "reference.hashes", "reference.in_train"):
         replace(folder, save({key: array for key, array in arrays.items() if key != name}))
-        refused(folder, name.rpartition(".")[2])
+        refused(folder, "its {} lacks {}".format(*name.split(".")))
+    bias = "network.head.bias"
+    replace(folder, save({key: array for key, array in arrays.items() if key != bias}))
+    refused(folder, "holds .* weights, expected")
+    edit(folder, lambda card: card.update(parameters=card["parameters"] - len(arrays[bias])))
+    refused(folder, "do not fit its card .head.bias is absent")
+
+
+def test_what_could_not_be_loaded_is_not_written(tiny: Path, tmp_path: Path) -> None:
+    source = Checkpoint.load(tiny)
+    diverged = {name: array * torch.nan if "head" in name else array for name, array in source.arrays.items()}
+    with pytest.raises(MoldiffError, match=r"cannot be published \(network\.head\.bias holds numbers"):
+        Checkpoint(source.card, diverged).save(tmp_path / "diverged")
+    assert not (tmp_path / "diverged").exists()

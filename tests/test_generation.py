@@ -296,7 +296,18 @@ def test_the_public_names_are_there() -> None:
     assert (
         set(moldiff.__all__)
         == set(dir(moldiff))
-        == {"Generation", "Model", "MoldiffError", "__version__", "load"}
+        == {
+            "Evaluation",
+            "Generation",
+            "Model",
+            "MoldiffError",
+            "Scorer",
+            "Scores",
+            "__version__",
+            "evaluate",
+            "load",
+            "score",
+        }
     )
     assert moldiff.MoldiffError is MoldiffError
     with pytest.raises(AttributeError, match="no attribute 'nope'"):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from moldiff.errors import MoldiffError
-from moldiff.generation import Model
+from moldiff.generation import Model, load
 from moldiff.likelihood import bound
 
 ITEMS = ["CCO", "C1CCCCC1", "CC(=O)O", "CCN"]
@@ -20,6 +21,19 @@ def test_the_length_term_is_the_share_of_training_rows_of_that_length(tiny_model
         tokens = len(tiny_model.tokenizer.encode(item))
         assert term == pytest.approx(-math.log((lengths == tokens).mean()))
     assert (found.total > found.length).all()
+
+
+def test_for_a_single_token_the_bound_is_the_probability(tiny_model: Model) -> None:
+    # One masked position tells nothing but that it is there: -log p("C") = -log p(L = 1) - log p(C | mask).
+    mask = torch.tensor([[tiny_model.process.num_tokens]])
+    null = torch.full((1, len(tiny_model.card.conditions)), torch.nan)
+    with torch.no_grad():
+        log_x0 = tiny_model.network(mask, torch.ones(1), null)[0, 0]
+    exact = -float(log_x0[tiny_model.tokenizer.encode("C")[0]])
+    found = bound(tiny_model, ["C"] * 64, times=256)
+    tokens = found.total - found.length
+    assert abs(tokens.mean() - exact) < 5 * np.linalg.norm(found.se) / len(found.se)
+    assert found.length == pytest.approx([-math.log((tiny_model.table.lengths == 1).mean())] * 64)
 
 
 def test_an_estimate_depends_on_the_seed_and_the_place_alone(tiny_model: Model) -> None:
@@ -66,6 +80,11 @@ def test_command_writes_one_row_a_molecule(
     assert facts["nats_per_molecule"] == pytest.approx(table["nll"].mean())
     assert facts["out_of_reach"] == table["reason"].notna().sum()
     last = len(textbook.read_text().splitlines())
+    assert facts["of_which_length"] == pytest.approx(table["nll_length"].mean())
+    lengths = load(str(tiny), "cpu").table.lengths
+    for _, row in table[table["reason"].isna()].iterrows():
+        assert row["nll_length"] == pytest.approx(-math.log((lengths == row["tokens"]).mean()))
+        assert row["nll"] >= row["nll_length"]
     tail = table[table["line"] > last]
     assert tail["line"].tolist() == [last + 1, last + 2, last + 4]
     assert tail["reason"].fillna("").tolist() == ["", "ring", "fragments"]

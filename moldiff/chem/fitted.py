@@ -122,7 +122,7 @@ class Plan:
     target: str = ""
     unit: str = ""
     maximize: bool = True
-    estimator: str = "forest"
+    estimator: str = "ridge"
     fingerprint: Fingerprint = ECFP4_COUNTS
     folds: int = 5
     seed: int = 0
@@ -240,6 +240,49 @@ def fit(
     """
     if plan.estimator not in ESTIMATORS:
         raise unknown("estimator", plan.estimator, ESTIMATORS)
+    molecules, targets, lacking = _usable(smiles, values, plan)
+    kind = ESTIMATORS[plan.estimator]
+    features = plan.fingerprint(molecules)
+    errors = _cross_validated(features, targets, plan, workers, progress)
+    made = kind.fit(features, targets, plan.seed, workers)
+    if progress is not None:
+        progress(plan.folds + 1)
+    left_out = {**(rejects or {}), **({"no value": lacking} if lacking else {})}
+    card = Card(
+        **{name: getattr(plan, name) for name in ("name", "target", "unit", "maximize", "source")},
+        molecules=len(molecules),
+        merged=len(smiles) - lacking - len(molecules),
+        left_out=left_out,
+        **_spread(targets),
+        fingerprint=plan.fingerprint,
+        estimator=plan.estimator,
+        settings=dict(kind.settings),
+        errors=errors,
+        versions=versions(),
+    )
+    return Fitted(card, made)
+
+
+def _spread(targets: Floats) -> dict[str, Any]:
+    """The figures of the values that a card keeps."""
+    low, high, sd = targets.min(), targets.max(), targets.std(ddof=1)
+    return {"minimum": float(low), "maximum": float(high), "mean": float(targets.mean()), "sd": float(sd)}
+
+
+def versions() -> dict[str, str]:
+    """The versions that a fitted oracle depends on."""
+    names = ("moldiff", "scikit-learn", "numpy")
+    return {"rdkit": rdkit_version(), **{name: version(name) for name in names}}
+
+
+def _usable(
+    smiles: Sequence[str], values: Sequence[float] | Floats, plan: Plan
+) -> tuple[list[str], Floats, int]:
+    """The distinct molecules, their values, and how many of the given ones had none.
+
+    Raises:
+        MoldiffError: see `fit`.
+    """
     measured = np.asarray(values, dtype=np.float64)
     if measured.shape != (len(smiles),):
         raise MoldiffError(f"oracle fit: got {len(smiles)} molecules and values of shape {measured.shape}")
@@ -251,36 +294,7 @@ def fit(
         raise MoldiffError(f"oracle fit: got a value of {np.abs(targets).max():g}, at most {LARGEST:g}")
     if np.ptp(targets) == 0:
         raise MoldiffError(f"oracle fit: all values of {plan.target or plan.name} are {targets[0]:g}")
-    kind = ESTIMATORS[plan.estimator]
-    features = plan.fingerprint(molecules)
-    errors = _cross_validated(features, targets, plan, workers, progress)
-    made = kind.fit(features, targets, plan.seed, workers)
-    if progress is not None:
-        progress(plan.folds + 1)
-    finite = int(np.isfinite(measured).sum())
-    left_out = {**(rejects or {}), **({"no value": len(measured) - finite} if finite < len(measured) else {})}
-    card = Card(
-        **{name: getattr(plan, name) for name in ("name", "target", "unit", "maximize", "source")},
-        molecules=len(molecules),
-        merged=finite - len(molecules),
-        left_out=left_out,
-        minimum=float(targets.min()),
-        maximum=float(targets.max()),
-        mean=float(targets.mean()),
-        sd=float(targets.std(ddof=1)),
-        fingerprint=plan.fingerprint,
-        estimator=plan.estimator,
-        settings=dict(kind.settings),
-        errors=errors,
-        versions=versions(),
-    )
-    return Fitted(card, made)
-
-
-def versions() -> dict[str, str]:
-    """The versions that a fitted oracle depends on."""
-    names = ("moldiff", "scikit-learn", "numpy")
-    return {"rdkit": rdkit_version(), **{name: version(name) for name in names}}
+    return molecules, targets, int((~np.isfinite(measured)).sum())
 
 
 def _merged(smiles: Sequence[str], measured: Floats) -> tuple[list[str], Floats]:

@@ -25,8 +25,8 @@ SUFFIXES = (".html", ".htm")
 SHOWN = 12
 """How many molecules the gallery of the best and that of the typical ones show."""
 
-THUMBNAILS = 400
-"""How many rows of the table have a drawing, the first in its order; more would make the file large."""
+ROOM = 600_000
+"""How many characters the drawings in the table may take: its first rows have one until they are used up."""
 
 KEY = ("qed", "logp", "sa", "tpsa", "mw", "ring_count")
 """The properties whose distributions stand beside those asked for, until there are this many charts."""
@@ -155,20 +155,15 @@ def _charts(
     for name in names:
         ours = asked.finite(valid.get(name, ()))
         theirs = asked.finite(training.get(name, ()))
-        over_all = chart.given(stored.get(name))
+        # Bins chosen for the very rows show more; those of the summary count all rows.
+        partial = len(frame) < facts.get("drawn", 0) or not theirs.size
+        over_all = chart.given(stored.get(name)) if partial else None
         counts = over_all or chart.count(ours, theirs)
         if counts is None:
             continue
         windows = np.unique(wanted[name], axis=0) if name in wanted else np.empty((0, 2))
         window = (float(windows[0, 0]), float(windows[0, 1])) if len(windows) == 1 else None
         label = f"asked {targets[name].get('asked')}" if name in targets else "asked"
-        known = (targets.get(name) or (facts.get("measured") or {}).get(name) or {}).get("mean")
-        mean = report_facts.number(known, 3)
-        # A mean of some of the rows does not belong under a chart of all of them.
-        if known is None and over_all is not None and len(frame) < facts.get("drawn", 0):
-            mean = f"≈ {report_facts.number(chart.mean(over_all), 2)}"
-        elif known is None and ours.size:
-            mean = report_facts.number(float(ours.mean()), 3)
         out.append(
             {
                 "name": name,
@@ -176,11 +171,19 @@ def _charts(
                 "about": report_facts.about(name),
                 "drawn": chart.histogram(counts, window, label),
                 "stored": over_all is not None,
-                "mean": mean,
-                "training": report_facts.number(theirs.mean() if theirs.size else None, 3),
+                "mean": report_facts.mean(facts, name) or _mean(None if over_all else ours, counts),
+                "training": _mean(theirs, counts),
             }
         )
     return out
+
+
+def _mean(values: Floats | None, counts: chart.Counts) -> str:
+    """The mean of values (M,); without them, that of the generated ones as far as the bins tell."""
+    if values is not None:
+        return report_facts.number(float(values.mean()) if values.size else None, 3)
+    found = report_facts.number(chart.mean(counts), 2)
+    return found if found == report_facts.NONE else f"≈ {found}"
 
 
 def _scatters(frame: pd.DataFrame, first: Places, wanted: Mapping[str, Floats]) -> list[dict[str, Any]]:
@@ -253,15 +256,18 @@ def _table(frame: pd.DataFrame, order: Sequence[int]) -> dict[str, Any]:
     names = [*numbers, *(c for c in frame.columns if c not in asked.FIXED and c not in numbers)]
     columns = [_column(frame[name]) for name in names]
     records = frame[["smiles", "raw", "sane", "reason", "novel"]].to_dict("records")
-    rows = []
-    for rank, place in enumerate(order):
+    rows: list[dict[str, Any]] = []
+    room = ROOM
+    for place in order:
         row = records[place]
         valid = not pd.isna(row["smiles"])
         text = str(row["smiles"] if valid else row["raw"])
+        drawing = _drawing(text, 96, 72) if valid and room > 0 else None
+        room -= len(drawing or "")
         rows.append(
             {
                 "number": frame.index[place],
-                "drawing": _drawing(text, 96, 72) if valid and rank < THUMBNAILS else None,
+                "drawing": drawing,
                 "text": text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…",
                 "valid": valid,
                 "state": "sane" if row["sane"] else str(row["reason"]),
@@ -273,7 +279,8 @@ def _table(frame: pd.DataFrame, order: Sequence[int]) -> dict[str, Any]:
         (report_facts.named(str(name)), report_facts.about(str(name)), column.text)
         for name, column in zip(names, columns, strict=True)
     ]
-    return {"heads": heads, "rows": rows, "thumbnails": THUMBNAILS}
+    drawn = sum(row["drawing"] is not None for row in rows)
+    return {"heads": heads, "rows": rows, "drawn": drawn if room <= 0 else None}
 
 
 class _Column(NamedTuple):
@@ -288,10 +295,12 @@ def _column(values: "pd.Series[Any]") -> _Column:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float)
     found = asked.finite(numbers)
     if len(found) < values.notna().sum() and not pd.api.types.is_numeric_dtype(values):
-        return _Column(["–" if pd.isna(value) else str(value) for value in values], True)
+        return _Column([report_facts.NONE if pd.isna(value) else str(value) for value in values], True)
     decimals = 0
     if not bool((found == np.round(found)).all()):
         decimals = int(np.clip(2 - math.floor(math.log10(np.abs(found).max())), 1, 6))
     # Rounded first, so that nothing is printed as minus zero.
-    texts = [f"{round(x, decimals) + 0.0:.{decimals}f}" if math.isfinite(x) else "–" for x in numbers]
+    texts = [
+        f"{round(x, decimals) + 0.0:.{decimals}f}" if math.isfinite(x) else report_facts.NONE for x in numbers
+    ]
     return _Column(texts, False)

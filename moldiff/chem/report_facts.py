@@ -27,13 +27,16 @@ REASONS = {
 FAR = 0.5
 """From this distance of the training rows to the targets, in standard deviations, the page says so."""
 
+NONE = "–"
+"""What stands where there is no figure."""
+
 Facts = Mapping[str, Any]
 
 
 def number(value: Any, digits: int = 4) -> str:
     """A figure as text, whole ones in full and others to that many significant digits; a dash for none."""
     if not known(value):
-        return "–"
+        return NONE
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.{digits}g}"
@@ -42,7 +45,7 @@ def number(value: Any, digits: int = 4) -> str:
 def percent(share: Any) -> str:
     """A share as a percentage; a dash where it is not defined."""
     if not known(share):
-        return "–"
+        return NONE
     # The spaces do not break: a sign is never alone on a line.
     return "<\u00a00.1\u00a0%" if 0 < share < 0.0005 else f"{100 * share:.1f}\u00a0%"
 
@@ -75,6 +78,15 @@ def unit(name: str) -> str:
 def named(name: str) -> str:
     """A property with its unit in brackets, where it has one."""
     return f"{name} ({unit(name)})" if unit(name) else name
+
+
+def mean(facts: Facts, name: str) -> str:
+    """The mean of a property as the summary has it; empty where it does not."""
+    for rows in (facts.get("properties"), facts.get("measured")):
+        found = (rows or {}).get(name, {}).get("mean")
+        if known(found):
+            return number(found, 3)
+    return ""
 
 
 def notices(facts: Facts, held: int) -> Iterator[str]:
@@ -138,7 +150,7 @@ def _fit(found: Facts) -> str:
         return f"{percent(found['share_in_class'])} in the class"
     if found.get("missing"):
         return f"{number(found['missing'])} without a value"
-    return "–"
+    return NONE
 
 
 def chips(facts: Facts, by_row: Sequence[str]) -> list[tuple[str, str]]:
@@ -190,7 +202,7 @@ def rejects(facts: Facts, frame: pd.DataFrame) -> list[dict[str, Any]]:
             "reason": reason,
             "about": REASONS.get(reason, ""),
             "count": number(count),
-            "percent": percent(count / drawn) if drawn else "–",
+            "percent": percent(count / drawn) if drawn else NONE,
             "share": count / most if most else 0.0,
         }
         for reason, count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))

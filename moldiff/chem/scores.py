@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moldiff import __version__
 from moldiff.chem.molecule import rdkit_version
+from moldiff.chem.pool import Failure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,18 @@ class Scores:
 
         figures = pd.DataFrame(self.summary()["oracles"]).T
         return figures.to_html() + self.to_pandas().head(20).to_html(index=False)
+
+
+def column(cells: Sequence[Any]) -> tuple[Floats, Texts]:
+    """The values of an oracle, and why there is none; None is a row without a molecule."""
+    reasons: Texts = [cell.reason if isinstance(cell, Failure) else None for cell in cells]
+    numbers = np.array(
+        [np.nan if cell is None or isinstance(cell, Failure) else cell for cell in cells], dtype=np.float64
+    )
+    for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
+        if cells[row] is not None and reasons[row] is None:
+            numbers[row], reasons[row] = np.nan, "not defined"
+    return numbers, reasons
 
 
 def counted(reasons: Sequence[str | None]) -> dict[str, int]:

@@ -7,17 +7,11 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, final
 
-import numpy as np
-from rdkit import Chem, rdBase
-
+from moldiff.chem import passes
 from moldiff.chem.answers import Answer
-from moldiff.chem.molecule import check, parse
-from moldiff.chem.oracles import oracle, values
 from moldiff.chem.pool import STEADY, Failure, Interrupted, Pace, Pool, Progress, shared
-from moldiff.chem.scores import Floats, Scores, Texts
+from moldiff.chem.scores import Scores, Texts, column
 from moldiff.chem.sources import BuiltIn, Command, Python, Source, source
-from moldiff.chem.structure import scaffold as scaffold_of
-from moldiff.chem.worker import tick
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
@@ -38,8 +32,14 @@ REMEMBERED = 100_000
 _INSIDE = 512
 """Molecules at once where this process does the work itself."""
 
-_Row = tuple[str | None, str | None, tuple[Any, ...] | None]
-"""What reading a string gives: its molecule, or why there is none, and what was measured on the way."""
+
+@final
+class Stopped(KeyboardInterrupt):
+    """An interrupt from the keyboard, with the ``scores`` so far; what is not scored says so."""
+
+    def __init__(self, scores: Scores) -> None:
+        super().__init__("interrupted")
+        self.scores = scores
 
 
 def score(
@@ -66,6 +66,7 @@ def score(
 
     Raises:
         MoldiffError: an oracle that cannot be had, or a number out of range.
+        Stopped: Ctrl-C; it holds the scores so far.
     """
     with Scorer(oracles, workers=workers, timeout=timeout, scaffold=scaffold) as scorer:
         return scorer(smiles, progress)
@@ -98,8 +99,8 @@ def add_columns(
     new: dict[str, Any] = {name: each for name, each in scores.values.items() if name not in taken}
     told = [why if text is not None else None for why, text in zip(scores.told(), scores.smiles, strict=True)]
     texts: dict[str, Texts] = {} if scores.scaffolds is None else {"scaffold": scores.scaffolds}
-    for name, column in {**texts, "oracle_reason": told}.items():
-        new[name] = pd.Series(column, dtype=object, index=frame.index)
+    for name, each in {**texts, "oracle_reason": told}.items():
+        new[name] = pd.Series(each, dtype=object, index=frame.index)
     return frame.assign(**new), scores
 
 
@@ -172,14 +173,13 @@ class Scorer:
     def __call__(self, smiles: Sequence[str | None], progress: Progress | None = None) -> Scores:
         """The scores of N strings; each distinct molecule is scored once, by its canonical spelling.
 
-        Interrupted from the keyboard, what was scored so far.
-
         Args:
             smiles: N strings; what is not text is no molecule.
             progress: is told how many of ``stages`` times N steps are done.
 
         Raises:
             MoldiffError: an oracle that cannot be loaded, or a process that cannot be started.
+            Stopped: Ctrl-C while other processes were at work.
         """
         if isinstance(smiles, str):
             raise MoldiffError(f"score: got one string {smiles!r}, needs a sequence of SMILES")
@@ -195,11 +195,11 @@ class Scorer:
             progress(self.stages * len(texts))
         read = [(None, "missing") if text is None else rows[text] for text in texts]
         scores = self._scores(read, ChainMap(records, self._known))
-        if not self._interrupted:
-            self._known.update(records)
-            surplus = max(0, len(self._known) - REMEMBERED)
-            for text in list(islice(self._known, surplus)):
-                del self._known[text]
+        if self._interrupted:
+            raise Stopped(scores)
+        self._known.update(records)
+        for text in list(islice(self._known, max(0, len(self._known) - REMEMBERED))):
+            del self._known[text]
         return scores
 
     def _load(self) -> None:
@@ -220,10 +220,10 @@ class Scorer:
     ) -> tuple[dict[str, tuple[str | None, str | None]], dict[str, Record]]:
         """By text its molecule or the reason for none; by molecule that is new its built-in properties."""
         new = [text for text in texts if text not in self._known]
-        first = self._run(partial(_read_all, self._keys, self._scaffold), new, progress)
+        first = self._run(partial(passes.read, self._keys, self._scaffold), new, progress)
         failed = [text for text, row in zip(new, first, strict=True) if isinstance(row, Failure)]
         # A property may have hung or crashed, or the reading itself.
-        second = dict(zip(failed, self._run(partial(_read_all, (), False), failed), strict=True))
+        second = dict(zip(failed, self._run(partial(passes.read, (), False), failed), strict=True))
         rows: dict[str, tuple[str | None, str | None]] = {text: (text, None) for text in texts}
         measured: dict[str, Any] = {}
         for text, row in zip(new, first, strict=True):
@@ -238,12 +238,12 @@ class Scorer:
     def _measured(self, measured: dict[str, Any]) -> dict[str, Record]:
         """The records of molecules that were measured, failed, or, where None, are still to be measured."""
         late = [text for text, found in measured.items() if found is None]
-        rows = self._run(partial(_measure, self._keys, self._scaffold), late)
+        rows = self._run(partial(passes.measure, self._keys, self._scaffold), late)
         measured.update(zip(late, rows, strict=True))
         failed = [text for text, found in measured.items() if isinstance(found, Failure)]
         # One by one, so that a property that fails takes no other with it.
         parts = [((key,), False) for key in self._keys] + [((), True)] * self._scaffold
-        columns = [self._run(partial(_measure, *part), failed) for part in parts]
+        columns = [self._run(partial(passes.measure, *part), failed) for part in parts]
         for place, text in enumerate(failed):
             cells = [column[place] for column in columns]
             measured[text] = [cell if isinstance(cell, Failure) else cell[0] for cell in cells]
@@ -293,7 +293,7 @@ class Scorer:
         cells = {
             name: [None if row is None else row[place] for row in records] for place, name in enumerate(order)
         }
-        columns = {each.name: _column(cells[each.name]) for each in self._sources}
+        columns = {each.name: column(cells[each.name]) for each in self._sources}
         frames: Texts | None = None
         if self._scaffold:
             frames = [None if isinstance(cell, Failure) else cell for cell in cells[None]]
@@ -329,53 +329,6 @@ def _sources(oracles: Sequence[Spec] | Mapping[str, Spec]) -> list[Source]:
         if sum(other.name == each.name for other in found) > 1:
             raise MoldiffError(f"oracles: got two of the name {each.name!r}; write NAME=ORACLE for one")
     return found
-
-
-def _read_all(keys: tuple[str, ...], frames: bool, texts: Sequence[str]) -> list[_Row]:
-    """One row a string; what is not spelt canonically is not measured, lest a molecule be measured twice."""
-    oracles = [oracle(key) for key in keys]
-    rows: list[_Row] = []
-    with rdBase.BlockLogs():
-        for place, text in enumerate(texts):
-            tick(place)
-            mol = parse(text)
-            if mol is None:
-                rows.append((None, check(text).reason, None))
-                continue
-            canonical = str(Chem.MolToSmiles(mol))
-            rows.append((canonical, None, _cells(oracles, frames, mol) if canonical == text else None))
-    return rows
-
-
-def _measure(keys: tuple[str, ...], frames: bool, molecules: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The properties of each molecule, and its scaffold where asked for."""
-    oracles = [oracle(key) for key in keys]
-    rows = []
-    with rdBase.BlockLogs():
-        for place, text in enumerate(molecules):
-            tick(place)
-            mol = parse(text)
-            # RDKit has written it, and nearly always reads that again.
-            unread = (*(math.nan for _ in keys), *([Failure("parse")] if frames else []))
-            rows.append(unread if mol is None else _cells(oracles, frames, mol))
-    return rows
-
-
-def _cells(oracles: Sequence[Any], frames: bool, mol: Chem.Mol) -> tuple[Any, ...]:
-    found = values(oracles, mol)
-    return (*found, scaffold_of(mol)) if frames else found
-
-
-def _column(cells: Sequence[Any]) -> tuple[Floats, Texts]:
-    """The values of an oracle, and why there is none; None is a row without a molecule."""
-    reasons: Texts = [cell.reason if isinstance(cell, Failure) else None for cell in cells]
-    numbers = np.array(
-        [math.nan if cell is None or isinstance(cell, Failure) else cell for cell in cells], dtype=np.float64
-    )
-    for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
-        if cells[row] is not None and reasons[row] is None:
-            numbers[row], reasons[row] = math.nan, "not defined"
-    return numbers, reasons
 
 
 def _onward(progress: Progress, before: int, done: int) -> None:

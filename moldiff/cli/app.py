@@ -7,9 +7,12 @@ import typer
 from typer.exceptions import TyperException
 
 from moldiff.cli.data import data_app
+from moldiff.cli.evaluate import evaluate
 from moldiff.cli.generate import generate
 from moldiff.cli.likelihood import likelihood
 from moldiff.cli.models import models, show
+from moldiff.cli.oracle import oracle_app
+from moldiff.cli.score import score
 from moldiff.cli.train import train
 from moldiff.errors import MoldiffError
 
@@ -26,10 +29,13 @@ app = typer.Typer(
 )
 app.command()(generate)
 app.command()(train)
+app.command()(evaluate)
 app.command()(likelihood)
+app.command()(score)
 app.command()(models)
 app.command()(show)
 app.add_typer(data_app, name="data")
+app.add_typer(oracle_app, name="oracle")
 
 
 def main() -> None:

@@ -9,22 +9,39 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from moldiff.cli import output
+from moldiff.cli import output, summary
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
-    from moldiff.generation import Generation
+    from moldiff.outcome import Outcome
+    from moldiff.stream import Stream
+    from moldiff.types import Modality
 
 _Name = TypeVar("_Name", Literal["x0", "posterior"], Literal["standard", "inclusive"])
 
 Model = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
-Number = Annotated[int, typer.Option("-n", "--num", help="How many to sample.")]
+Number = Annotated[int | None, typer.Option("-n", "--num", help="How many to sample; 100 by default.")]
 Target = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
         help="NAME=VALUE, again for more: qed=0.6, logp=1..3, qed=top5%, ring_count=high (or low: not high).",
     ),
+]
+TargetsFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--targets-from", help="CSV with a property a column: one molecule for each line, in order."
+    ),
+]
+PerTarget = Annotated[
+    int | None, typer.Option("--per-target", help="So many molecules for each line of --targets-from.")
+]
+Unique = Annotated[
+    bool, typer.Option("--unique", help="Draw until n distinct sane molecules are found; keep only these.")
+]
+MaxSamples = Annotated[
+    int | None, typer.Option("--max-samples", help="The most that --unique draws; 20 n by default.")
 ]
 Scale = Annotated[float | None, typer.Option(help="Guidance scale: 1 conditional, above 1 sharpened.")]
 SamplerName = Annotated[str | None, typer.Option("--sampler", help="mdlm, remdm-cap, first-hitting, ...")]
@@ -46,16 +63,37 @@ Seed = Annotated[int, typer.Option(help="Sample i depends on the seed and i alon
 BatchSize = Annotated[str, typer.Option("--batch-size", help="Rows a batch, or auto.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
-Out = Annotated[Path | None, typer.Option(help="Table: .csv or .jsonl; .smi or .sdf for the valid ones.")]
+OracleName = Annotated[
+    list[str] | None,
+    typer.Option("--oracle", help="Another column, a property or your own as in score; again for more."),
+]
+Timeout = Annotated[float | None, typer.Option("--oracle-timeout", help="Seconds that a molecule may take.")]
+Workers = Annotated[int, typer.Option(help="Processes that score.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Table: .csv, .jsonl or .parquet; .smi or .sdf for the valid ones.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with what an interrupted run has left in OUT.part.")
+]
 Grid = Annotated[Path | None, typer.Option(help="Picture of the best: .png or .svg.")]
+Page = Annotated[Path | None, typer.Option("--report", help="Page about the run: .html.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+#: How many to sample where nothing is said.
+NUMBER = 100
+#: The exit code where less was found than was asked for.
+FELL_SHORT = 3
 
 
 def generate(
     model: Model = "qm9",
-    num: Number = 100,
+    num: Number = None,
     target: Target = None,
+    targets_from: TargetsFrom = None,
+    per_target: PerTarget = None,
+    unique: Unique = False,
+    max_samples: MaxSamples = None,
     scale: Scale = None,
     sampler: SamplerName = None,
     steps: Steps = None,
@@ -70,25 +108,33 @@ def generate(
     batch_size: BatchSize = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
+    oracle: OracleName = None,
+    oracle_timeout: Timeout = None,
+    workers: Workers = 1,
     out: Out = None,
+    resume: Resume = False,
     grid: Grid = None,
+    report: Page = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
     """Sample molecules, with properties asked for, from a trained model.
 
-    What is not said is taken from the model's card. One row a sample; validity is over all of them.
+    What is not said is taken from the model's card. One row a sample; validity is over all of them. The exit
+    code is 3 where --unique found fewer than asked.
     """
-    for path in (out, grid):
-        if path is not None:
-            output.check_writable(path)
+    files = _files(out, grid, report, resume)
 
     from moldiff import generation
-    from moldiff.request import Request
+    from moldiff.request import asked_for
 
-    request = Request(
-        n=num,
-        targets=tuple(target or ()),
+    request = asked_for(
+        NUMBER if num is None and targets_from is None else num,
+        targets=target or (),
+        targets_from=targets_from,
+        per_target=per_target,
+        unique=unique,
+        max_samples=max_samples,
         sampler=sampler,
         steps=steps,
         scale=scale,
@@ -101,23 +147,72 @@ def generate(
         options=_options(sampler_option or [], eta),
         seed=seed,
         batch_size=_rows(batch_size),
+        oracles=oracle or (),
+        oracle_timeout=oracle_timeout,
+        workers=workers,
     )
     loaded = generation.load(model, device)
-    if out is not None:
-        loaded.modality.check_output(out)
-    if grid is not None:
-        loaded.modality.check_picture(grid)
-    with output.progress_bar(num, "sampling", quiet or json) as progress:
-        found = loaded.run(request, progress)
-    found.summary["command"] = shlex.join(["moldiff", *sys.argv[1:]])
-    _deliver(found, out, grid)
+    _check(loaded.modality, out, grid, report)
+    with output.progress_bar(request.n, "sampling", quiet or json) as progress:
+        found = _run(loaded.start(request, progress), out, resume)
+    _deliver(found, out, grid, report)
     if json:
         print(found.to_json())
     else:
-        _report(found, out, grid)
+        summary.show(found, files, grid)
     if found.interrupted:
         raise KeyboardInterrupt
-    return 0
+    return 0 if found.whole else FELL_SHORT
+
+
+def _files(out: Path | None, grid: Path | None, report: Path | None, resume: bool) -> list[Path]:
+    """The files to be written; MoldiffError where that cannot be."""
+    if resume and out is None:
+        raise MoldiffError("--resume: got no --out, whose interrupted run it would go on with")
+    files = [path for path in (out, grid, report) if path is not None]
+    for number, path in enumerate(files):
+        output.check_writable(path)
+        if path.absolute() in [other.absolute() for other in files[:number]]:
+            raise MoldiffError(f"output: got {path} twice, give each file a name of its own")
+    return files
+
+
+def _check(modality: Modality, out: Path | None, grid: Path | None, report: Path | None) -> None:
+    """Refuses names of files that are of no known kind."""
+    for path, check in (
+        (out, modality.check_output),
+        (grid, modality.check_picture),
+        (report, modality.check_report),
+    ):
+        if path is not None:
+            check(path)
+
+
+def _run(stream: Stream, out: Path | None, resume: bool) -> Outcome:
+    """What a stream comes to, its rows written to ``out`` as they come."""
+    from moldiff.saving import Saving, drained
+
+    command = shlex.join(["moldiff", *sys.argv[1:]])
+    if out is None:
+        return drained(stream, command)
+    saving = Saving(stream, out, resume=resume)
+    if resume:
+        print(f"going on after {saving.resumed} rows of {out}.part", file=sys.stderr)
+    try:
+        return saving.run(command)
+    finally:
+        if saving.left:
+            print(f"the first {saving.left} rows are in {out}.part: --resume goes on", file=sys.stderr)
+
+
+def _deliver(found: Outcome, out: Path | None, grid: Path | None, report: Path | None) -> None:
+    """Writes the files that were asked for besides the table."""
+    if grid is not None and len(found.best):
+        found.picture(grid)
+        if out is None:
+            found.save_summary(grid)
+    if report is not None:
+        found.report(report)
 
 
 def _one_of(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name | None:
@@ -149,83 +244,3 @@ def _options(pairs: list[str], eta: float | None) -> dict[str, Any]:
         except ValueError:
             options[key] = value
     return options
-
-
-def _deliver(found: Generation, out: Path | None, grid: Path | None) -> None:
-    """Writes the files that were asked for."""
-    if out is not None:
-        found.save(out)
-    if grid is not None and found.best:
-        found.picture(grid)
-        if out is None:
-            found.save_summary(grid)
-
-
-def _report(found: Generation, out: Path | None, grid: Path | None) -> None:
-    facts = found.summary
-    novel = facts["novel"]
-    rows = [
-        ("requested", str(facts["requested"]), ""),
-        ("valid", str(facts["valid"]), output.percent(facts["validity"]) + " of requested"),
-        ("sane", str(facts["sane"]), output.percent(facts["sanity"]) + " of requested"),
-        ("unique", str(facts["unique"]), output.percent(facts["uniqueness"]) + " of valid"),
-        (
-            "novel",
-            str(novel["canonical"]),
-            output.percent(facts["novelty"]) + " of unique, canonical",
-        ),
-        ("novel (upstream)", str(novel["upstream"]), "distinct raw strings, as the papers count"),
-        ("forwards a molecule", output.number(facts["forwards_per_molecule"], 4), _setting(facts)),
-        ("molecules a second", output.number(facts["molecules_per_second"]), "sampling alone"),
-    ]
-    output.table(rows, ("", "count", ""))
-    if facts["properties"]:
-        _report_targets(facts)
-    if facts["rejects"]:
-        listed = sorted(facts["rejects"].items(), key=lambda item: -item[1])
-        print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
-    if not facts["reference_matches_rdkit"]:
-        ours, theirs = facts["versions"]["rdkit"], facts["reference_rdkit"]
-        print(f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off")
-    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("moldiff", "torch", "rdkit"))
-    print(
-        f"model {facts['model']}, seed {facts['seed']}, {facts['precision']} on {facts['device']}, {versions}"
-    )
-    if grid is not None and not found.best:
-        print(f"no sane molecule, so {grid} was not drawn")
-    for path in (out, grid if found.best else None):
-        if path is not None:
-            print(f"wrote {path}")
-
-
-def _setting(facts: dict[str, Any]) -> str:
-    setting = facts["setting"]
-    options = "".join(
-        f", {key} {value if isinstance(value, str) else format(value, 'g')}"
-        for key, value in setting["options"].items()
-    )
-    steps = "" if setting["steps"] is None else f", {setting['steps']} steps"
-    return (
-        f"{setting['sampler']}{steps}{options}, temperature {setting['temperature']:g}, "
-        f"top-p {setting['top_p']:g}, scale {setting['scale']:g}{', complete' if setting['complete'] else ''}"
-    )
-
-
-def _report_targets(facts: dict[str, Any]) -> None:
-    rows = []
-    for name, found in facts["properties"].items():
-        mean = f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
-        fit = "-"
-        if "mean_absolute_error" in found:
-            fit = f"mean absolute error {output.number(found['mean_absolute_error'])}"
-        elif "share_inside" in found:
-            fit = output.percent(found["share_inside"]) + " inside"
-        elif "share_in_class" in found:
-            fit = output.percent(found["share_in_class"]) + " in the class"
-        rows.append((name, found["asked"], mean, fit, output.number(found["training_mean"])))
-    output.table(rows, ("property", "asked", "mean ± s.e. of valid", "fit", "training mean"))
-    if facts["nearest_rows_distance"] > 0.5:
-        print(
-            f"no training row is near all targets: the nearest are {facts['nearest_rows_distance']:.2g} "
-            "standard deviations away"
-        )

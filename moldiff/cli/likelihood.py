@@ -15,9 +15,9 @@ from moldiff.files import written
 if TYPE_CHECKING:
     import pandas as pd
 
-File = Annotated[Path, typer.Argument(help="The molecules: .smi, .txt or .csv, plain or gzipped.")]
+File = Annotated[Path, typer.Argument(help="The molecules: a file or a data set, as data prepare takes.")]
 Model = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
-Column = Annotated[str | None, typer.Option(help="Column of a .csv; guessed by default.")]
+Column = Annotated[str | None, typer.Option(help="Column of a table; guessed by default.")]
 Times = Annotated[int, typer.Option(help="Forwards a molecule; more give smaller errors.")]
 Seed = Annotated[int, typer.Option(help="The estimate of molecule i depends on the seed and i alone.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]

@@ -44,6 +44,10 @@ def show(model: Name = "qm9", json: Json = False) -> int:
             ", ".join(f"{key} {value}" for key, value in card.default.model_dump().items()),
         ),
     ]
+    if card.origin is not None:
+        added = " ".join(card.origin.tokens_added) or "none"
+        source = f"fine-tuned from {card.origin.name} (sha256 {card.origin.sha256[:12]})"
+        facts.append(("origin", f"{source}, tokens added: {added}"))
     output.table(facts, (card.name, ""))
     output.table([_condition(c) for c in card.conditions], ("target", "form", "known from training"))
     if card.metrics:

@@ -22,7 +22,8 @@ def check_writable(path: Path) -> None:
         raise MoldiffError(f"output: got {path}, which is a folder; name a file")
     if not os.path.isdir(path.parent):
         raise MoldiffError(f"output: got {path}, but there is no folder {path.parent}")
-    probe = path.with_name(path.name + ".part")
+    # As long a name as any that is written beside it, and one that no run leaves behind.
+    probe = path.with_name(path.name + ".probe.new")
     try:
         probe.touch()
         probe.unlink()

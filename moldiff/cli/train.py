@@ -13,11 +13,20 @@ Overrides = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in out.")]
 
+InitFrom = Annotated[
+    str | None,
+    typer.Option("--init-from", metavar="MODEL", help="Start from a bundled model, or from one in a folder."),
+]
 
-def train(config: Config, overrides: Overrides = None, resume: Resume = False) -> int:
+
+def train(
+    config: Config, overrides: Overrides = None, resume: Resume = False, init_from: InitFrom = None
+) -> int:
     """Train a model: leaves model.safetensors and card.json in its folder.
 
-    data.path names a .smi or .csv file, or a token file that was prepared from one.
+    data.path names a data file, a data set, or a token file, as data prepare takes and makes them. With
+    --init-from the model starts as a copy of another, and what CONFIG leaves out of network, process,
+    conditions and sampling is taken from that.
     """
     from moldiff.config import load
 
@@ -25,13 +34,13 @@ def train(config: Config, overrides: Overrides = None, resume: Resume = False) -
 
     import logging
 
-    from moldiff import training
+    from moldiff import intake, training
 
     # Lightning's remarks on hardware and products are no news of this run; its warnings still come.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    published = training.run(settings, resume, print)
-    if training.launched():
+    published = training.run(settings, resume, print, init_from)
+    if intake.launched():
         return 0
     facts = published.card.training
     nll = facts["heldout_nats_per_token"]

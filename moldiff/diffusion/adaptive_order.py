@@ -32,7 +32,7 @@ class AdaptiveOrderSampler:
     """
 
     process: Process
-    noise: float = 0.3
+    noise: float = 1.0
     readout: Readout = field(default_factory=Readout)
 
     def __post_init__(self) -> None:

@@ -137,7 +137,7 @@ def first_hitting(process: Process, steps: int, level: Level | None, readout: Re
 
 
 def adaptive_order(
-    process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 0.3
+    process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 1.0
 ) -> AdaptiveOrderSampler:
     """One token at a time where the network is surest; ``steps`` does not matter, a token costs a forward."""
     if level not in (None, "x0"):

@@ -181,6 +181,11 @@ def test_what_a_worker_prints_is_not_on_stdout(
     assert "hello" in err
 
 
+def test_a_worker_leaves_interrupts_to_its_parent(pool: Pool, module: Callable[[str], str]) -> None:
+    text = "import os, signal\ndef f(items):\n    os.kill(os.getpid(), signal.SIGINT)\n    return items"
+    assert pool.map(imported(module, text).f, ITEMS) == ITEMS
+
+
 def test_tick_does_nothing_outside_a_worker() -> None:
     worker.tick(3)
     assert worker._place is None
@@ -210,16 +215,20 @@ def test_no_process_outlives_an_interrupt_or_the_death_of_its_parent(
     how: signal.Signals, tmp_path: Path
 ) -> None:
     (tmp_path / "endless.py").write_text(ENDLESS)
-    parent = subprocess.Popen([sys.executable, "endless.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "endless.py"]
+    parent = subprocess.Popen(command, cwd=tmp_path, text=True, start_new_session=True, **pipes)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.started"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     workers = [int(each.stem) for each in tmp_path.glob("*.started")]
     assert len(workers) == 2
     assert all(map(alive, workers))
-    parent.send_signal(how)
-    out, _ = parent.communicate(timeout=60)
-    assert all(map(gone, workers))
     if how == signal.SIGINT:
-        assert parent.returncode == 130
-        assert out.strip() == str(["interrupted"] * 3)
+        os.killpg(parent.pid, how)  # the workers get it too, as from a terminal
+        out, err = parent.communicate(timeout=60)
+        assert (out.strip(), err, parent.returncode) == (str(["interrupted"] * 3), "", 130)
+    else:
+        parent.kill()
+        parent.communicate(timeout=60)
+    assert all(map(gone, workers))

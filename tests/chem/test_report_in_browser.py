@@ -124,7 +124,7 @@ def test_a_click_sorts_numbers_as_numbers_with_the_missing_last(page: Page, name
     known = sorted(value for value in before if not math.isnan(value))
     missing = len(before) - len(known)
     assert missing == (0 if name == "#" else 2)
-    head = page.get_by_role("columnheader", name=name).get_by_role("button")
+    head = page.get_by_role("columnheader", name=name, exact=True).get_by_role("button")
     for state, expected in (("ascending", known), ("descending", known[::-1]), ("ascending", known)):
         head.click()
         assert states(page) == {name: state}
@@ -138,8 +138,8 @@ def test_a_click_sorts_numbers_as_numbers_with_the_missing_last(page: Page, name
 
 
 def test_the_keyboard_sorts_too_and_text_as_text(page: Page) -> None:
-    page.get_by_role("columnheader", name="qed").get_by_role("button").click()
-    page.get_by_role("columnheader", name="SMILES").get_by_role("button").focus()
+    page.get_by_role("columnheader", name="qed", exact=True).get_by_role("button").click()
+    page.get_by_role("columnheader", name="SMILES", exact=True).get_by_role("button").focus()
     page.keyboard.press("Enter")
     assert states(page) == {"SMILES": "ascending"}
     texts = column(page, "SMILES")
@@ -160,7 +160,7 @@ def test_rows_are_chosen_by_text_and_by_state(page: Page) -> None:
     page.get_by_label("Filter").fill("")
     page.get_by_label("Show").select_option("novel")
     assert sorted(column(page, "SMILES")) == sorted(NOVEL)
-    page.get_by_role("columnheader", name="qed").get_by_role("button").click()
+    page.get_by_role("columnheader", name="qed", exact=True).get_by_role("button").click()
     assert sorted(column(page, "SMILES")) == sorted(NOVEL)
 
 

@@ -28,7 +28,7 @@ def test_with_an_exact_network_any_order_has_the_law_of_the_data(
 
 
 def wrong() -> tuple[Tensor, Tensor, Tensor]:
-    """A table p(x_0 | x_t) (4, 4, 2, 3) that is no joint law, and its laws by order: left first, right first."""
+    """A table p(x_0 | x_t) (4, 4, 2, 3) that is no joint law, and its laws left first and right first."""
     source = torch.Generator().manual_seed(2)
     table = torch.rand(4, 4, 2, 3, generator=source, dtype=torch.float64).softmax(-1)
     table = (table**4) / (table**4).sum(-1, keepdim=True)

@@ -1,0 +1,107 @@
+"""What `moldiff generate` prints of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moldiff.cli import output
+
+if TYPE_CHECKING:
+    from moldiff.outcome import Outcome
+
+#: Beyond this, in standard deviations, the training rows near a target are not near.
+FAR = 0.5
+
+
+def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
+    """Prints the figures of a run and the files that it wrote; ``grid`` is not drawn of nothing."""
+    facts = found.summary
+    output.table(_counts(facts), ("", "count", ""))
+    if facts["properties"]:
+        _show_targets(facts)
+    for name, measured in facts.get("measured", {}).items():
+        missing = f", {measured['missing']} without a value" if measured["missing"] else ""
+        spread = f"{output.number(measured['mean'])} ± {output.number(measured['se'], 2)}"
+        print(f"{name}: {spread} over {measured['count']} valid{missing}")
+    if facts["rejects"]:
+        listed = sorted(facts["rejects"].items(), key=lambda item: -item[1])
+        print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
+    if not facts["reference_matches_rdkit"]:
+        ours, theirs = facts["versions"]["rdkit"], facts["reference_rdkit"]
+        print(f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off")
+    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("moldiff", "torch", "rdkit"))
+    print(
+        f"model {facts['model']}, seed {facts['seed']}, {facts['precision']} on {facts['device']}, {versions}"
+    )
+    if not found.whole and not found.interrupted:
+        print(
+            f"the budget ended first: {facts['kept']} of {facts['requested']} distinct sane molecules "
+            f"in {facts['drawn']} draws; allow more with --max-samples"
+        )
+    for path in files:
+        if path == grid and not len(found.best):
+            print(f"no sane molecule, so {grid} was not drawn")
+        else:
+            print(f"wrote {path}")
+
+
+def _counts(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    novel, drawn = facts["novel"], facts["drawn"]
+    whole = "requested" if drawn == facts["requested"] else "drawn"
+    rows = [("requested", str(facts["requested"]), "")]
+    if facts.get("distinct_only"):
+        rows += [
+            ("drawn", str(drawn), f"at most {facts['max_samples']}"),
+            ("kept", str(facts["kept"]), "distinct and sane"),
+        ]
+    elif whole == "drawn":
+        rows.append(("drawn", str(drawn), ""))
+    return [
+        *rows,
+        ("valid", str(facts["valid"]), f"{output.percent(facts['validity'])} of {whole}"),
+        ("sane", str(facts["sane"]), f"{output.percent(facts['sanity'])} of {whole}"),
+        ("unique", str(facts["unique"]), output.percent(facts["uniqueness"]) + " of valid"),
+        (
+            "novel",
+            str(novel["canonical"]),
+            output.percent(facts["novelty"]) + " of unique, canonical",
+        ),
+        ("novel (upstream)", str(novel["upstream"]), "distinct raw strings, as the papers count"),
+        ("forwards a molecule", output.number(facts["forwards_per_molecule"], 4), _setting(facts)),
+        ("molecules a second", output.number(facts["molecules_per_second"]), "sampling alone"),
+    ]
+
+
+def _setting(facts: dict[str, Any]) -> str:
+    setting = facts["setting"]
+    options = "".join(
+        f", {key} {value if isinstance(value, str) else format(value, 'g')}"
+        for key, value in setting["options"].items()
+    )
+    steps = "" if setting["steps"] is None else f", {setting['steps']} steps"
+    return (
+        f"{setting['sampler']}{steps}{options}, temperature {setting['temperature']:g}, "
+        f"top-p {setting['top_p']:g}, scale {setting['scale']:g}{', complete' if setting['complete'] else ''}"
+    )
+
+
+def _show_targets(facts: dict[str, Any]) -> None:
+    rows = []
+    for name, found in facts["properties"].items():
+        mean = f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
+        fit = []
+        if "mean_absolute_error" in found:
+            fit.append(f"mean absolute error {output.number(found['mean_absolute_error'])}")
+        if "share_inside" in found:
+            fit.append(output.percent(found["share_inside"]) + " inside")
+        if "share_in_class" in found:
+            fit.append(output.percent(found["share_in_class"]) + " in the class")
+        rows.append(
+            (name, found["asked"], mean, ", ".join(fit) or "-", output.number(found["training_mean"]))
+        )
+    output.table(rows, ("property", "asked", "mean ± s.e. of valid", "fit", "training mean"))
+    away = facts["nearest_rows_distance"]
+    if away is not None and away > FAR:
+        print(f"no training row is near all targets: the nearest are {away:.2g} standard deviations away")

@@ -1,0 +1,288 @@
+"""Streams: the rows of a request in order, in pieces, with the totals of all so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+import pandas as pd
+
+from moldiff import checkpoint
+from moldiff.batches import Batches, Loaded, Spent
+from moldiff.nn.precision import resolved
+from moldiff.outcome import Outcome
+from moldiff.plan import Ids
+from moldiff.request import Request
+from moldiff.totals import Flags, Totals
+from moldiff.types import Measure
+
+#: Rows that are grouped by length together: bounds memory, and what an interrupt leaves unfinished.
+GROUP = {"cpu": 2048, "cuda": 65536, "mps": 8192}
+#: Samples that are checked, scored and handed over at a time.
+SCORED = 1000
+#: For distinct rows: the fewest drawn together, and the smallest share that is expected to be new.
+FEW, SHARE = 64, 0.05
+
+Progress = Callable[[int], None]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Rows that were drawn, checked and scored.
+
+    Args:
+        ids: (B,) their numbers.
+        frame: one row each, their numbers its index.
+        keep: (B,) which of them belong to the result.
+        state: what ``Stream.replay`` needs to go on after them; None where rows before them are missing.
+    """
+
+    ids: Ids
+    frame: pd.DataFrame
+    keep: Flags
+    state: dict[str, Any] | None
+
+
+@final
+class Stream:
+    """The rows of a request, to be iterated once: frames of up to ``SCORED`` rows, in order.
+
+    However many rows there are, it holds those of a group, the totals, and 16 bytes a distinct molecule.
+
+    An interrupt from the keyboard ends it after what was drawn by then and is raised again; rows may then be
+    missing in between.
+
+    Args:
+        model: a model ready to generate.
+        request: what is asked.
+        progress: is told how many rows are done.
+
+    Raises:
+        MoldiffError: what the model cannot be asked.
+    """
+
+    def __init__(self, model: Loaded, request: Request, progress: Progress | None = None) -> None:
+        self._model, self._request = model, request
+        self._progress = progress or (lambda done: None)
+        self._batches = Batches(model, request)
+        self._measure = _measure(model, request)
+        self._totals = Totals(
+            model.modality,
+            model.reference,
+            model.table,
+            model.card.conditions,
+            self._batches.plan,
+            () if self._measure is None else self._measure.names,
+        )
+        self._settled = Spent()
+        self._group = (0, 0)
+        self._done = self._kept = 0
+        #: Whether some of the rows that are drawn do not belong to the result.
+        self.selects = request.unique
+        #: The numbers of rows after the first ``_done``, of an interrupted group.
+        self._beyond: list[int] = []
+        #: Whether the keyboard ended it.
+        self.interrupted = False
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for piece in self.pieces():
+            if piece.keep.any():
+                yield piece.frame[piece.keep]
+
+    def pieces(self) -> Iterator[Piece]:
+        """All rows that are drawn, in order, also those that do not belong to the result."""
+        try:
+            yield from self._pieces()
+        finally:
+            if self._measure is not None:
+                self._measure.close()
+
+    def _pieces(self) -> Iterator[Piece]:
+        self._progress(self._shown())
+        while group := self._next():
+            self._group = group
+            drawn = self._drawn(np.arange(*group))
+            # A resumed stream draws a group again of which some is done.
+            numbers = [number for number in sorted(drawn) if number >= self._done]
+            for first in range(0, len(numbers), SCORED):
+                part = numbers[first : first + SCORED]
+                piece = self._piece(part, [drawn[i] for i in part])
+                if piece is None:
+                    break
+                yield piece
+            if self.interrupted:
+                raise KeyboardInterrupt
+
+    def _next(self) -> tuple[int, int] | None:
+        """The first row of the next group and the one after its last; None at the end."""
+        first, last = self._group
+        if self._done < last:
+            return first, last
+        room = self._request.draws - self._done
+        if self.selects:
+            missing = self._request.n - self._kept
+            share = self._kept / self._done if self._done else 1.0
+            room = min(room, max(FEW, math.ceil(missing / max(share, SHARE)))) if missing else 0
+        size = min(room, GROUP[self._model.device.type])
+        return (self._done, self._done + size) if size else None
+
+    def _drawn(self, ids: Ids) -> dict[int, list[int]]:
+        """The tokens of rows ids (B,) by their numbers; some are missing where the keyboard ended it."""
+        drawn: dict[int, list[int]] = {}
+        try:
+            for numbers, tokens in self._batches.draw(ids):
+                drawn.update(zip(numbers.tolist(), tokens, strict=True))
+                if not self.selects:
+                    self._progress(max(self._done, int(ids[0]) + len(drawn)))
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return drawn
+
+    def _piece(self, numbers: list[int], tokens: list[list[int]]) -> Piece | None:
+        """The rows of these numbers, counted; None where the keyboard ended it before."""
+        ids = np.array(numbers, dtype=np.int64)
+        try:
+            raw = [self._model.tokenizer.decode(each) for each in tokens]
+            frame = self._model.modality.evaluate(raw, self._model.reference, self._request.workers)
+            if self._measure is not None:
+                frame = self._measure.add(frame)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            return None
+        frame.index = pd.Index(ids)
+        for name, cells in self._batches.plan.columns(ids).items():
+            frame[name] = pd.array(cells, dtype="str")
+        keep = self._count(ids, frame)
+        if self.interrupted:
+            self._beyond += numbers
+            return Piece(ids, frame, keep, None)
+        self._done += len(ids)
+        if self._done == self._group[1]:
+            self._settled = self._batches.spent
+        return Piece(ids, frame, keep, self._state())
+
+    def _count(self, ids: Ids, frame: pd.DataFrame) -> Flags:
+        """Which rows (B,) belong to the result; all are counted."""
+        first = self._totals.add(ids, frame)
+        keep = np.ones(len(ids), dtype=bool)
+        if self.selects:
+            keep = _distinct(frame, first, self._request.n - self._kept)
+            self._kept += int(keep.sum())
+            self._progress(self._shown())
+        self._totals.keep(ids[keep], frame[keep], first[keep])
+        return keep
+
+    def _shown(self) -> int:
+        """What the progress is told."""
+        return self._kept if self.selects else self._done
+
+    def _state(self) -> dict[str, Any]:
+        """What is needed to go on after the rows done, besides them; JSON."""
+        return {"group": list(self._group), "spent": asdict(self._settled)}
+
+    def replay(self, frame: pd.DataFrame, state: dict[str, Any]) -> Piece:
+        """Takes the next rows as they were drawn, by an earlier stream of the same request.
+
+        Args:
+            frame: the rows of a piece.
+            state: its state.
+        """
+        ids = np.arange(self._done, self._done + len(frame))
+        frame.index = pd.Index(ids)
+        keep = self._count(ids, frame)
+        self._done += len(ids)
+        self._group = (state["group"][0], state["group"][1])
+        self._settled = self._batches.spent = Spent(**state["spent"])
+        return Piece(ids, frame, keep, state)
+
+    def selected(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """Of all rows of this stream, from its first on, those that belong to the result."""
+        if not self.selects:
+            yield from frames
+            return
+        tally, missing = self._model.modality.tally(self._model.reference), self._request.n
+        for frame in frames:
+            keep = _distinct(frame, tally.add(frame), missing)
+            missing -= int(keep.sum())
+            yield frame[keep]
+
+    def identity(self) -> dict[str, Any]:
+        """What fixes every row: two streams of which it is the same give the same rows; JSON."""
+        card, request, versions = self._model.card, self._request, checkpoint.versions()
+        return {
+            "n": request.n,
+            "seed": request.seed,
+            **request.identity(),
+            "setting": self._batches.setting.model_dump(),
+            "level": self._batches.level,
+            "model": card.name,
+            "model_sha256": card.sha256,
+            "device": self._model.device.type,
+            "precision": resolved(self._model.device, request.precision),
+            "versions": {name: versions.get(name) for name in ("moldiff", "torch", "rdkit")},
+        }
+
+    def outcome(self) -> Outcome:
+        """The summary of all rows so far, with the best and the first of them."""
+        spent, request, card = self._batches.spent, self._request, self._model.card
+        drawn = self._done + len(self._beyond)
+        facts: dict[str, Any] = {
+            **self._totals.facts(),
+            "requested": request.n,
+            "drawn": drawn,
+            "kept": self._kept if self.selects else drawn,
+            "interrupted": self.interrupted,
+            **spent.facts(),
+            "nearest_rows_distance": spent.distance / spent.drawn if spent.drawn else None,
+            "setting": {**self._batches.setting.model_dump(), "steps": self._batches.steps},
+            "level": self._batches.level,
+            "precision": resolved(self._model.device, request.precision),
+            "targets": list(request.targets),
+            **request.facts(),
+            "seed": request.seed,
+            "model": card.name,
+            "model_sha256": card.sha256,
+            "device": str(self._model.device),
+            "versions": checkpoint.versions(),
+        }
+        if self.interrupted:
+            facts["samples"] = _runs(self._done, self._beyond)
+        whole = not self.interrupted and (not self.selects or self._kept == request.n)
+        return Outcome(
+            facts,
+            self._totals.best,
+            self._totals.first,
+            self.interrupted,
+            whole,
+            self._model.modality,
+            self._model.table.properties,
+        )
+
+
+def _measure(model: Loaded, request: Request) -> Measure | None:
+    """The oracles of a request; None where it has none."""
+    if not request.oracles:
+        return None
+    return model.modality.measure(request.oracles, workers=request.workers, timeout=request.oracle_timeout)
+
+
+def _distinct(frame: pd.DataFrame, first: Flags, most: int) -> Flags:
+    """Which rows (B,) are sane and the ``first`` of their kind, the first ``most`` of them."""
+    keep = first & frame["sane"].to_numpy(dtype=bool)
+    out: Flags = keep & (np.cumsum(keep) <= most)
+    return out
+
+
+def _runs(done: int, beyond: list[int]) -> list[list[int]]:
+    """The numbers of rows as the first and the last of each unbroken run."""
+    runs = [[0, done - 1]] if done else []
+    for number in beyond:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return runs
