@@ -59,7 +59,7 @@ def scored(workers: int, timeout: float | None) -> Way:
 
     def run(smiles: list[str]) -> dict[str, list[float]]:
         with Scorer(list(ORACLES), workers=workers, timeout=timeout) as scorer:
-            return {name: values.tolist() for name, values in scorer(smiles).values.items()}
+            return {name: values.tolist() for name, values in scorer(smiles, canonical=True).values.items()}
 
     return run
 

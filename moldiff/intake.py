@@ -54,8 +54,8 @@ def _checked(data: Any, config: TrainConfig) -> Any:
     largest = int(data.tokens.max())
     if data.tokens.dtype != np.uint16 or largest >= tokenizer.vocab_size:
         raise MoldiffError(
-            f"token file: got {data.tokens.dtype} ids up to {largest}, its vocabulary has {tokenizer.vocab_size} "
-            "and uint16 ids: damaged"
+            f"token file: got {data.tokens.dtype} ids up to {largest}, "
+            f"needs uint16 below {tokenizer.vocab_size}: damaged"
         )
     return data
 

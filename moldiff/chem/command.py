@@ -35,7 +35,7 @@ class CommandWorker:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._reader: Thread | None = None
         self._answered = 0
-        self._killed = False
+        self._waiting, self._killed = False, False
 
     def begin(self, job: bytes) -> None:
         """Starts the command where it does not run; it has no other job.
@@ -62,7 +62,8 @@ class CommandWorker:
         except OSError as error:
             what = f"{self._arguments[0]!r} ({error.strerror or error})"
             raise MoldiffError(f"oracle cmd: cannot start {what}") from None
-        self._lines, self._answered, self._killed = SimpleQueue(), 0, False
+        self._lines, self._answered = SimpleQueue(), 0
+        self._waiting, self._killed = False, False
         self._reader = Thread(target=_read, args=(self._process.stdout, self._lines), daemon=True)
         self._reader.start()
 
@@ -93,7 +94,11 @@ class CommandWorker:
         self._lines.put(None)
 
     def close(self) -> None:
-        """Lets the command end, or ends it."""
+        """Lets the command end, or ends it.
+
+        Raises:
+            MoldiffError: it has answered more often than it was asked.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -111,6 +116,8 @@ class CommandWorker:
         if self._reader is not None:
             self._reader.join(_GRACE)
         process.stdout.close()
+        if not (self._waiting or self._killed):
+            self._nothing_unasked()
 
     def _one(self, smiles: str) -> Answer:
         line = self._exchange(smiles)
@@ -122,7 +129,9 @@ class CommandWorker:
         if line is None:
             raise Lost(self._ending())
         self._answered += 1
-        return _answer(line, smiles)
+        found = _answer(line, smiles)
+        self._waiting = False
+        return found
 
     def _exchange(self, smiles: str) -> str | None:
         """The line that answers; None when the command ended.
@@ -132,20 +141,29 @@ class CommandWorker:
         """
         assert self._process is not None
         assert self._process.stdin is not None
-        if not self._lines.empty():
-            unasked = self._lines.get()
-            if unasked is None:
-                return None
-            # Nobody can say of which molecule the answers before it were.
-            raise MoldiffError(
-                f"oracle cmd: answered unasked, so its values are not known: {_short(unasked)}"
-            )
+        if self._nothing_unasked():
+            return None
+        self._waiting = True
         try:
             self._process.stdin.write(json.dumps({"smiles": smiles}) + "\n")
             self._process.stdin.flush()
         except OSError:
             return None
         return self._lines.get()
+
+    def _nothing_unasked(self) -> bool:
+        """Whether the command has ended, when no answer is due.
+
+        Raises:
+            MoldiffError: there is an answer all the same.
+        """
+        if self._lines.empty():
+            return False
+        line = self._lines.get()
+        if line is None:
+            return True
+        # Nobody can say of which molecule the answers before it were.
+        raise MoldiffError(f"oracle cmd: answered unasked, so its values are not known: {_short(line)}")
 
     def _ending(self) -> str:
         assert self._process is not None

@@ -16,8 +16,15 @@ Row = tuple[str | None, str | None, tuple[Any, ...] | None]
 """What reading a string gives: its molecule, or why there is none, and what was measured on the way."""
 
 
-def read(keys: tuple[str, ...], frames: bool, texts: Sequence[str]) -> list[Row]:
-    """One row a string; what is not spelt canonically is not measured, lest a molecule be measured twice."""
+def read(keys: tuple[str, ...], frames: bool, canonical: bool, texts: Sequence[str]) -> list[Row]:
+    """One row a string; what is not spelt canonically is not measured, lest a molecule be measured twice.
+
+    Args:
+        keys: the properties to measure.
+        frames: whether to find the scaffold too.
+        canonical: whether the strings are known to be canonical.
+        texts: N strings.
+    """
     oracles = [oracle(key) for key in keys]
     rows: list[Row] = []
     with rdBase.BlockLogs():
@@ -27,8 +34,8 @@ def read(keys: tuple[str, ...], frames: bool, texts: Sequence[str]) -> list[Row]
             if mol is None:
                 rows.append((None, check(text).reason, None))
                 continue
-            canonical = str(Chem.MolToSmiles(mol))
-            rows.append((canonical, None, _cells(oracles, frames, mol) if canonical == text else None))
+            molecule = text if canonical else str(Chem.MolToSmiles(mol))
+            rows.append((molecule, None, _cells(oracles, frames, mol) if molecule == text else None))
     return rows
 
 

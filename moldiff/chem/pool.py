@@ -5,6 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from threading import Condition, Lock, RLock, Thread
@@ -158,15 +159,25 @@ class Pool:
             try:
                 self._hired(1)[0].begin(job)
             except BaseException:
-                self.close()
+                with suppress(MoldiffError):
+                    self.close()
                 raise
 
     def close(self) -> None:
-        """Ends all workers; the next call of `map` starts new ones."""
-        if self._owner == os.getpid():
-            for worker in self._workers:
+        """Ends all workers; the next call of `map` starts new ones.
+
+        Raises:
+            MoldiffError: what a worker has to say at its end.
+        """
+        workers, self._workers = self._workers, []
+        last: MoldiffError | None = None
+        for worker in workers if self._owner == os.getpid() else ():
+            try:
                 worker.close()
-        self._workers.clear()
+            except MoldiffError as error:
+                last = error
+        if last is not None:
+            raise last
 
     def _hired(self, count: int) -> list[Worker]:
         if self._owner != os.getpid():  # a fork: the workers are its parent's
@@ -183,7 +194,8 @@ class Pool:
                 for worker in self._workers:
                     worker.kill()
                 lane.join(POLL)
-        self.close()
+        with suppress(MoldiffError):  # what ended the run says more
+            self.close()
 
 
 def _oversee(run: "_Run", lanes: Sequence["_Lane"], progress: Progress | None) -> None:

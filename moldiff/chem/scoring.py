@@ -3,6 +3,7 @@
 import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self, final
@@ -83,7 +84,7 @@ def add_columns(
     Args:
         frame: N rows.
         scorer: the oracles.
-        key: the column of SMILES; a missing one is no molecule.
+        key: the column of canonical SMILES; a missing one is no molecule.
         progress: see `Scorer`.
 
     Raises:
@@ -95,7 +96,7 @@ def add_columns(
     for name in taken:
         if name not in scorer.unchanged:
             raise MoldiffError(f"oracle: got the name {name!r}, which is a column already; write NAME=ORACLE")
-    scores = scorer(frame[key].tolist(), progress)
+    scores = scorer(frame[key].tolist(), progress, canonical=True)
     new: dict[str, Any] = {name: each for name, each in scores.values.items() if name not in taken}
     told = [why if text is not None else None for why, text in zip(scores.told(), scores.smiles, strict=True)]
     texts: dict[str, Texts] = {} if scores.scaffolds is None else {"scaffold": scores.scaffolds}
@@ -147,8 +148,9 @@ class Scorer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        with nullcontext() if kind is None else suppress(MoldiffError):
+            self.close()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,16 +168,24 @@ class Scorer:
         return 1 + len(self._own)
 
     def close(self) -> None:
-        """Ends the programs; the processes of the shared pool stay for others."""
-        for each in self._own:
-            each.close()
+        """Ends the programs; the processes of the shared pool stay for others.
 
-    def __call__(self, smiles: Sequence[str | None], progress: Progress | None = None) -> Scores:
+        Raises:
+            MoldiffError: a program has answered more often than it was asked, so its values are not known.
+        """
+        with ExitStack() as stack:
+            for each in self._own:
+                stack.callback(each.close)
+
+    def __call__(
+        self, smiles: Sequence[str | None], progress: Progress | None = None, *, canonical: bool = False
+    ) -> Scores:
         """The scores of N strings; each distinct molecule is scored once, by its canonical spelling.
 
         Args:
             smiles: N strings; what is not text is no molecule.
             progress: is told how many of ``stages`` times N steps are done.
+            canonical: whether the strings are known to be canonical, which saves finding out.
 
         Raises:
             MoldiffError: an oracle that cannot be loaded, or a process that cannot be started.
@@ -186,7 +196,8 @@ class Scorer:
         self._load()
         self._interrupted = False
         texts = [text if isinstance(text, str) else None for text in smiles]
-        rows, records = self._read([text for text in dict.fromkeys(texts) if text is not None], progress)
+        distinct = [text for text in dict.fromkeys(texts) if text is not None]
+        rows, records = self._read(distinct, canonical, progress)
         for stage, own in enumerate(self._own, start=1):
             told = None if progress is None else partial(_onward, progress, stage * len(texts))
             for record, answer in zip(records.values(), self._ask(own, list(records), told), strict=True):
@@ -216,14 +227,14 @@ class Scorer:
         self._loaded = True
 
     def _read(
-        self, texts: list[str], progress: Progress | None
+        self, texts: list[str], canonical: bool, progress: Progress | None
     ) -> tuple[dict[str, tuple[str | None, str | None]], dict[str, Record]]:
         """By text its molecule or the reason for none; by molecule that is new its built-in properties."""
         new = [text for text in texts if text not in self._known]
-        first = self._run(partial(passes.read, self._keys, self._scaffold), new, progress)
+        first = self._run(partial(passes.read, self._keys, self._scaffold, canonical), new, progress)
         failed = [text for text, row in zip(new, first, strict=True) if isinstance(row, Failure)]
         # A property may have hung or crashed, or the reading itself.
-        second = dict(zip(failed, self._run(partial(passes.read, (), False), failed), strict=True))
+        second = dict(zip(failed, self._run(partial(passes.read, (), False, canonical), failed), strict=True))
         rows: dict[str, tuple[str | None, str | None]] = {text: (text, None) for text in texts}
         measured: dict[str, Any] = {}
         for text, row in zip(new, first, strict=True):

@@ -58,7 +58,7 @@ def score(
         rows = modality.read(file, column=column, workers=workers)
         with output.progress_bar(len(rows) * scorer.stages, "scoring", quiet or json) as progress:
             try:
-                scores = scorer(rows[modality.key].tolist(), progress)
+                scores = scorer(rows[modality.key].tolist(), progress, canonical=True)
             except Stopped as stop:
                 scores = stop.scores
     frame = scores.to_pandas()

@@ -141,6 +141,13 @@ def test_values_are_those_of_the_canonical_spelling_in_order(how: dict[str, floa
     assert not found.interrupted
 
 
+def test_strings_known_to_be_canonical_give_the_same() -> None:
+    smiles = [text for text in CANONICAL if text is not None] + ["C("]
+    found, again = score(smiles, ["mw"], scaffold=True), Scorer(["mw"], scaffold=True)(smiles, canonical=True)
+    assert (again.smiles, again.unread, again.scaffolds) == (found.smiles, found.unread, found.scaffolds)
+    np.testing.assert_array_equal(again.values["mw"], found.values["mw"])
+
+
 def test_each_molecule_is_asked_for_once_and_remembered() -> None:
     asked: list[str] = []
 
