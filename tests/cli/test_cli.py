@@ -159,7 +159,8 @@ def test_no_picture_is_drawn_of_nothing(moldiff: Command, tiny: Path) -> None:
 def test_prepare_then_train_then_generate(moldiff: Command) -> None:
     found = moldiff("data", "prepare", TEXTBOOK, "--out", "tokens.safetensors", "--heldout", 0.1)
     assert (found.code, found.err) == (0, "")
-    assert "wrote tokens.safetensors: 266 items; left out: none; repeats: 0" in found.out
+    assert "wrote tokens.safetensors: 266 items, 27 of them held out; smiles tokens" in found.out
+    assert "left out: none; repeats: 0\n" in found.out
     found = moldiff(*TRAIN, "data.path=tokens.safetensors")
     assert found.code == 0
     assert "wrote o: " in found.out
@@ -172,7 +173,8 @@ def test_prepare_then_train_then_generate(moldiff: Command) -> None:
 def test_prepare_counts_what_it_leaves_out(moldiff: Command) -> None:
     Path("mixed.csv").write_text("name,smiles\na,CCO\nb,OCC\nc,C1CC\nd,CC.O\ne,CCN\n", "utf-8")
     found = moldiff("data", "prepare", "mixed.csv", "--out", "t.safetensors")
-    assert "2 items; left out: ring 1, fragments 1; repeats: 1" in found.out
+    assert "wrote t.safetensors: 2 items, 0 of them held out" in found.out
+    assert "left out: ring 1, fragments 1; repeats: 1\n--rejects FILE lists them" in found.out
 
 
 # As a process
