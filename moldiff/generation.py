@@ -16,6 +16,7 @@ from moldiff.batches import plan_of
 from moldiff.checkpoint import Card, Checkpoint
 from moldiff.diffusion.process import Process
 from moldiff.errors import MoldiffError
+from moldiff.nn.precision import bound_caches
 from moldiff.nn.transformer import Transformer
 from moldiff.outcome import Outcome
 from moldiff.request import Asked, Request, asked_for
@@ -32,6 +33,7 @@ class Model:
 
     def __init__(self, source: Checkpoint, device: str = "auto") -> None:
         """Builds the network of a checkpoint on ``device``; MoldiffError where they do not fit."""
+        bound_caches()
         self.card: Card = source.card
         self.device: torch.device = pick_device(device)
         self.modality: Modality = registry.build("modality", self.card.config.data.modality)

@@ -193,9 +193,7 @@ class Modality(Protocol):
         """
         ...
 
-    def measure(
-        self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None
-    ) -> Measure:
+    def measure(self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None) -> Measure:
         """What adds a column for each oracle to such a table; MoldiffError where one cannot be had.
 
         Args:

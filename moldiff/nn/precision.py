@@ -1,8 +1,21 @@
 """Which precision a network runs in on a device."""
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
+
+#: Shapes of matrix products in bfloat16 for which torch keeps code at hand on a CPU, in each of two
+#: caches. By default it is a thousand; a sampling loop, whose batches are of every size,
+#: then takes a gigabyte for it.
+SHAPES = 64
+_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+
+
+def bound_caches() -> None:
+    """Bounds those caches, unless the environment says otherwise or they are in use already."""
+    for name in _CACHES:
+        os.environ.setdefault(name, str(SHAPES))
 
 
 def computes_bfloat16(device: torch.device) -> bool:
