@@ -34,7 +34,7 @@ def filled(page: str) -> str:
 def text(card: Card) -> str:
     """A card as Markdown."""
     parts = [
-        _table(("", ""), _facts(card)),
+        _table(("fact", "value"), _facts(card)),
         "### What it can be asked",
         _table(("target", "form", "known from training"), [_condition(each) for each in card.conditions]),
         "### How well it does",
@@ -70,7 +70,9 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         added = _code(card.origin.tokens_added) or "none"
         source = f"{card.origin.name} (sha256 {card.origin.sha256[:12]})"
         rows.append(("fine-tuned from", f"{source}, tokens added: {added}"))
-    setting = {key: value for key, value in card.default.model_dump().items() if value not in ({}, None)}
+    # The options one by one: what stands in braces, Markdown may take for attributes.
+    setting = card.default.model_dump()
+    setting |= setting.pop("options")
     rows += [
         ("its own setting", _listed(setting)),
         ("versions", _listed(card.versions)),
@@ -117,7 +119,8 @@ def _figure(metric: Metric) -> str:
 
 
 def _listed(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+    shown = {key: f"{value:g}" if isinstance(value, float) else value for key, value in facts.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
 
 
 def _numbers(numbers: tuple[int, ...]) -> str:

@@ -20,9 +20,9 @@ from moldiff.totals import Flags, Totals
 from moldiff.types import Measure
 
 #: Rows that are grouped by length together: bounds memory, and what an interrupt leaves unfinished.
-GROUP = {"cpu": 2048, "cuda": 65536, "mps": 8192}
+GROUP = {"cpu": 1024, "cuda": 65536, "mps": 8192}
 #: Samples that are checked, scored and handed over at a time.
-SCORED = 1000
+SCORED = 1024
 #: For distinct rows: the fewest drawn together, and the smallest share that is expected to be new.
 FEW, SHARE = 64, 0.05
 
