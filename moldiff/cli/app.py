@@ -46,7 +46,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit code of a command line; what went wrong is one line on stderr."""
     try:
-        code = app(arguments or ["--help"], prog_name="moldiff", standalone_mode=False)
+        # As the context's object a verb can say by which command its outputs came to be.
+        code = app(arguments or ["--help"], prog_name="moldiff", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
     except MoldiffError as error:
         return _fail(str(error), BAD_INPUT)

@@ -87,6 +87,7 @@ FELL_SHORT = 3
 
 
 def generate(
+    context: typer.Context,
     model: Model = "qm9",
     num: Number = None,
     target: Target = None,
@@ -154,7 +155,8 @@ def generate(
     loaded = generation.load(model, device)
     _check(loaded.modality, out, grid, report)
     with output.progress_bar(request.n, "sampling", quiet or json) as progress:
-        found = _run(loaded.start(request, progress), out, resume)
+        command = shlex.join(["moldiff", *context.obj])
+        found = _run(loaded.start(request, progress), out, resume, command)
     _deliver(found, out, grid, report)
     if json:
         print(found.to_json())
@@ -188,11 +190,10 @@ def _check(modality: Modality, out: Path | None, grid: Path | None, report: Path
             check(path)
 
 
-def _run(stream: Stream, out: Path | None, resume: bool) -> Outcome:
+def _run(stream: Stream, out: Path | None, resume: bool, command: str) -> Outcome:
     """What a stream comes to, its rows written to ``out`` as they come."""
     from moldiff.saving import Saving, drained
 
-    command = shlex.join(["moldiff", *sys.argv[1:]])
     if out is None:
         return drained(stream, command)
     saving = Saving(stream, out, resume=resume)

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -286,14 +287,15 @@ def test_each_line_of_a_file_is_asked_in_its_turn(moldiff: Command, tiny: Path) 
 
 
 def test_a_picture_and_a_page_come_from_the_same_run(moldiff: Command, tiny: Path) -> None:
-    found = moldiff(*arguments(tiny, "--oracle", "np_score", "--grid", "m.svg", "--report", "m.html", n=48))
+    asked = arguments(tiny, "--oracle", "np_score", "--grid", "m.svg", "--report", "m.html", n=48)
+    found = moldiff(*asked)
     assert (found.code, found.err) == (0, "")
     assert names() == {"m.svg", "m.svg.json", "m.html"}
     assert "np_score: " in found.out
     metadata = ElementTree.parse("m.svg").getroot().find("{http://www.w3.org/2000/svg}metadata")
     assert metadata is not None
     notes = json.loads(metadata.text or "")
-    assert notes["Command"].startswith("moldiff ")
+    assert notes["Command"] == shlex.join(["moldiff", *map(str, asked)])
     assert {"Software", "Model", "Seed", "Versions"} <= set(notes)
     page = Path("m.html").read_text("utf-8")
     summary = json.loads(Path("m.svg.json").read_text("utf-8"))
