@@ -58,3 +58,24 @@ class DropAll:
 
     def __call__(self, cond: Tensor, uniform: Tensor) -> Tensor:
         return cond.masked_fill(uniform[:, :1] < self.rate, torch.nan)
+
+
+@final
+@dataclass(frozen=True)
+class KeepOne:
+    """Keeps one slot, any as likely, and with a chance ``none`` in [0, 1] not even that.
+
+    One network so learns every condition by itself beside the unconditional law, at equal shares.
+    """
+
+    none: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a chance outside [0, 1]."""
+        if not 0 <= self.none <= 1:
+            raise MoldiffError(f"none of condition dropout: got {self.none}, must be in [0, 1]")
+
+    def __call__(self, cond: Tensor, uniform: Tensor) -> Tensor:
+        place = uniform[:, 1:].argsort(-1).argsort(-1)
+        hidden = (place > 0) | (uniform[:, :1] < self.none)
+        return cond.masked_fill(hidden, torch.nan)

@@ -34,6 +34,7 @@ PROCESSES = {
 CONDITION_DROPOUTS = {
     "keep-count": "moldiff.guidance.training:KeepCount",
     "drop-all": "moldiff.guidance.training:DropAll",
+    "keep-one": "moldiff.guidance.training:KeepOne",
 }
 
 _PRESETS = "moldiff.diffusion.presets:"

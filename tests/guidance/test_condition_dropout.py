@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
-from moldiff.guidance.training import DropAll, KeepCount
+from moldiff.guidance.training import DropAll, KeepCount, KeepOne
 
 N = 20_000
 
@@ -55,7 +55,7 @@ def test_every_choice_of_slots_is_as_likely() -> None:
 def test_what_is_kept_keeps_its_value_and_null_stays_null() -> None:
     cond = torch.arange(N * 2).view(N, 2).float()
     cond[::2, 0] = torch.nan
-    for dropout in (KeepCount(), DropAll(0.5)):
+    for dropout in (KeepCount(), KeepOne(), DropAll(0.5)):
         out = dropout(cond, uniforms(2))
         known = ~out.isnan()
         assert out[known].equal(cond[known])
@@ -63,8 +63,8 @@ def test_what_is_kept_keeps_its_value_and_null_stays_null() -> None:
         assert known.any()
 
 
-@pytest.mark.parametrize("dropout", [KeepCount(), DropAll(1.0)], ids=str)
-def test_the_callers_tensor_is_untouched(dropout: KeepCount | DropAll) -> None:
+@pytest.mark.parametrize("dropout", [KeepCount(), KeepOne(), DropAll(1.0)], ids=str)
+def test_the_callers_tensor_is_untouched(dropout: KeepCount | KeepOne | DropAll) -> None:
     cond = torch.ones(N, 2)
     assert dropout(cond, uniforms(2)).isnan().any()
     assert cond.equal(torch.ones(N, 2))
@@ -82,3 +82,20 @@ def test_drop_all_hides_all_slots_at_its_rate() -> None:
 def test_a_rate_that_is_no_chance_is_refused(rate: float) -> None:
     with pytest.raises(MoldiffError, match="rate of condition dropout"):
         DropAll(rate)
+
+
+@pytest.mark.parametrize("none", [0.1, 0.6])
+def test_keep_one_keeps_each_slot_as_often_and_never_two(none: float) -> None:
+    kept = ~KeepOne(none)(torch.ones(N, 3), uniforms(3)).isnan()
+    assert int(kept.sum(-1).max()) <= 1
+    for slot in range(3):
+        assert near(float(kept[:, slot].double().mean()), (1 - none) / 3)
+    assert near(float((~kept.any(-1)).double().mean()), none)
+    assert KeepOne(1.0)(torch.ones(N, 3), uniforms(3)).isnan().all()
+    assert (KeepOne(0.0)(torch.ones(N, 3), uniforms(3)).isnan().sum(-1) == 2).all()
+
+
+@pytest.mark.parametrize("none", [-0.1, 1.1, math.nan])
+def test_a_chance_of_none_that_is_no_chance_is_refused(none: float) -> None:
+    with pytest.raises(MoldiffError, match="none of condition dropout"):
+        KeepOne(none)
