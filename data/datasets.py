@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from moldiff.errors import MoldiffError
-from moldiff.files import written
+from moldiff.files import check_source, written
 
 FORMAT = 1
 
@@ -86,6 +86,7 @@ class TokenFile:
     @classmethod
     def load(cls, path: Path) -> Self:
         """The token file at ``path``; MoldiffError where there is none or it is damaged."""
+        check_source(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

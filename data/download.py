@@ -13,7 +13,8 @@ from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from moldiff import __version__
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, short
+from moldiff.files import check_source
 
 STALL = 30.0
 """Seconds without a byte after which a transfer is given up."""
@@ -47,8 +48,7 @@ def transfer(url: str, part: Path, limit: int, stall: float = STALL) -> bool:
         MoldiffError: the server cannot be reached or does not have it, sends too much, stalls or breaks off;
             ``part`` cannot be written.
     """
-    if not url.startswith(("http://", "https://")):
-        raise MoldiffError(f"cannot download {url}: only http:// and https:// are understood")
+    check_url(url)
     first, tries = _size(part), 0
     while True:
         held, tries = _size(part), tries + 1
@@ -59,6 +59,22 @@ def transfer(url: str, part: Path, limit: int, stall: float = STALL) -> bool:
             if tries == TRIES or _size(part) <= held:
                 got = f"the connection broke after {_size(part):,} bytes ({error})"
                 raise MoldiffError(f"cannot download {url}: {got}; {_KEPT}") from None
+
+
+def check_url(url: str) -> None:
+    """Refuses what is no address of a server that sends files."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise MoldiffError(f"cannot download {url}: only http:// and https:// are understood")
+    try:
+        parts = urlsplit(url)
+        fault = None if parts.hostname else "it names no host"
+        if not url.isascii() or not url.isprintable() or " " in url:
+            fault = "write other characters than those of ASCII as %XX"
+        _ = parts.port
+    except ValueError as error:
+        fault = str(error)
+    if fault is not None:
+        raise MoldiffError(f"cannot download {short(repr(url))}: {fault}")
 
 
 def _attempt(url: str, part: Path, limit: int, stall: float) -> None:
@@ -152,6 +168,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
         BrokenArchive: it cannot be unpacked.
         MoldiffError: it cannot be read.
     """
+    check_source(path)
     try:
         with ExitStack() as stack:
             stream: IO[bytes] = stack.enter_context(path.open("rb"))

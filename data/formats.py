@@ -7,10 +7,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from moldiff.errors import MoldiffError, unknown
+from moldiff.errors import MoldiffError, listed, unknown
+from moldiff.files import check_source
 
 COLUMNS = (
     "smiles",
@@ -29,6 +31,9 @@ SEPARATORS = ",;\t"
 
 MAX_BLOCK = 1_000_000
 """Longest structure of an SDF record, in characters, that is kept: no molecule of use comes near it."""
+
+MAX_LINE = 1 << 26
+"""Longest line or cell of a text file, in characters, that is read; shorter ones are bad rows at worst."""
 
 Row = tuple[int, str]
 """The number of a line, row or record, from 1, and the SMILES or the mol block it holds."""
@@ -54,6 +59,7 @@ def read_rows(path: Path, column: str | None) -> Rows:
     if suffix not in KINDS:
         raise unknown(f"kind of molecule file for {path.name}", suffix, KINDS)
     kind = KINDS[suffix]
+    check_source(path)
     if column is not None and not kind.columns:
         tables = ", ".join(name for name, each in KINDS.items() if each.columns)
         raise MoldiffError(f"{path} has no columns: got column={column!r}, which is for {tables}")
@@ -73,17 +79,25 @@ def _text(path: Path, zipped: bool, kind: "Kind", column: str | None) -> list[Ro
     try:
         # "utf-8-sig" passes over the mark that some editors put at the start.
         with opener(path, "rt", encoding="utf-8-sig", errors=errors, newline="") as file:
-            return list(kind.text(file, path, column))
+            return list(kind.text(_lines(file, path), path, column))
     except UnicodeDecodeError as error:
         got = f"byte {error.object[error.start]:#04x}"
-        raise MoldiffError(f"cannot read {path}: not UTF-8 text, got {got}") from error
+        raise MoldiffError(f"cannot read {path}: not UTF-8 text, got {got}; save it as UTF-8") from error
     except (EOFError, zlib.error) as error:
         raise MoldiffError(f"cannot read {path}: broken gzip file, {error}") from error
     except OSError as error:
         raise MoldiffError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _line_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, none of which fills the memory."""
+    for number, line in enumerate(iter(partial(file.readline, MAX_LINE), ""), start=1):
+        if len(line) == MAX_LINE:
+            raise MoldiffError(f"cannot read {path}: line {number} has {MAX_LINE:,} characters and more")
+        yield line
+
+
+def _line_rows(file: Iterator[str], path: Path, column: str | None) -> Iterator[Row]:
     """The first field of each line that is neither blank, comment nor header."""
     first = True
     for number, line in enumerate(file, start=1):
@@ -95,15 +109,15 @@ def _line_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
         first = False
 
 
-def _csv_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
+def _csv_rows(file: Iterator[str], path: Path, column: str | None) -> Iterator[Row]:
     """The cells of the column of a table whose separator its header tells."""
-    header = file.readline()
+    header = next(file, "")
     found = (each for each in SEPARATORS if _find(header.rstrip("\r\n").split(each), column) is not None)
     lines = itertools.chain([header] if header else [], file)
     return _cells(lines, next(found, SEPARATORS[0]), path, column)
 
 
-def _tsv_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
+def _tsv_rows(file: Iterator[str], path: Path, column: str | None) -> Iterator[Row]:
     """The cells of the column of a table parted by tabs."""
     return _cells(file, "\t", path, column)
 
@@ -128,7 +142,7 @@ def _cells(lines: Iterator[str], separator: str, path: Path, column: str | None)
 @contextmanager
 def _long_cells() -> Iterator[None]:
     """A block in which a cell may be of any length: one that is too long is one bad row, not a bad file."""
-    limit = csv.field_size_limit(2**31 - 1)
+    limit = csv.field_size_limit(MAX_LINE)
     try:
         yield
     finally:
@@ -146,10 +160,19 @@ def _column(header: Sequence[str], path: Path, column: str | None) -> int:
         raise MoldiffError(f"no molecules in {path}: the file holds no header")
     place = _find(names, column)
     if place is not None:
+        alike = [name for name in names if _alike(name, names[place], column)]
+        if len(alike) > 1:
+            got = f"{len(alike)} columns that may be meant: {listed(alike)}"
+            raise MoldiffError(f"{path} has {got}; name one of them, or give it a name of its own")
         return place
     if column is not None:
         raise unknown(f"column of {path.name}", column, names)
-    raise MoldiffError(f"no SMILES column in {path}: name one of {', '.join(names)}")
+    raise MoldiffError(f"no SMILES column in {path}: name one of {listed(names)}")
+
+
+def _alike(name: str, chosen: str, column: str | None) -> bool:
+    """Whether the choice could have fallen on a column of this name too: a guess knows no case."""
+    return name == chosen if column is not None else name.casefold() == chosen.casefold()
 
 
 def _find(header: Sequence[str], column: str | None) -> int | None:
@@ -161,7 +184,7 @@ def _find(header: Sequence[str], column: str | None) -> int | None:
     return next((folded.index(each) for each in COLUMNS if each in folded), None)
 
 
-def _record_rows(file: TextIO, path: Path, column: str | None) -> Iterator[Row]:
+def _record_rows(file: Iterator[str], path: Path, column: str | None) -> Iterator[Row]:
     """The structure of each record of an SDF file, up to its end mark; data fields are passed over."""
     number, lines, size, inside = 1, list[str](), 0, True
     for line in file:
@@ -207,7 +230,7 @@ def _parquet_rows(path: Path, column: str | None) -> Iterator[Row]:
 class Kind:
     """A kind of file: how its text is read (None: it is no text), whether it has columns, what rows hold."""
 
-    text: Callable[[TextIO, Path, str | None], Iterator[Row]] | None
+    text: Callable[[Iterator[str], Path, str | None], Iterator[Row]] | None
     columns: bool = False
     blocks: bool = False
 

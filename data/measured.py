@@ -24,6 +24,7 @@ class Measured:
     def __init__(self, oracles: Sequence[str], workers: int = 1, timeout: float | None = None) -> None:
         self._scorer = Scorer(oracles, workers=workers, timeout=timeout)
         self.names: tuple[str, ...] = self._scorer.names
+        self.maximize: tuple[bool, ...] = self._scorer.maximize
 
     def add(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The table with its new columns."""

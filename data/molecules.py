@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moldiff.chem import metrics, molecule, oracles, picture, report
+from moldiff.chem import faults, metrics, molecule, oracles, picture, report
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
-from moldiff.types import Writer
+from moldiff.types import Fault, Writer
 
 from .datasets import TokenFile
 from .measured import Measured
@@ -98,6 +98,26 @@ class Molecules:
         return metrics.Reference(
             hashes, np.asarray(arrays["in_train"], dtype=bool), versions.get("rdkit", "unknown")
         )
+
+    def canonical(self, raw: Sequence[str]) -> list[str | None]:
+        """The canonical SMILES of each string, None where it is not sane."""
+        checks = {text: molecule.check(text) for text in dict.fromkeys(raw)}
+        return [checks[text].canonical if checks[text].sane else None for text in raw]
+
+    def fault(self, tokenizer: VocabularyTokenizer, ids: Sequence[int], reach: int = 0) -> Fault | None:
+        """What is wrong with the molecule that a row spells, None where it is valid (`moldiff.chem.faults`).
+
+        What SELFIES tokens spell is always well-formed, so a molecule that RDKit refuses all the same, the
+        empty one for example, is the fault of the whole row.
+        """
+        whole = tuple(range(len(ids)))
+        if not isinstance(tokenizer, SmilesTokenizer):
+            valid = molecule.parse(tokenizer.decode(ids)) is not None
+            return None if valid else Fault("other", whole)
+        found = faults.fault(tokenizer.tokens(ids), reach)
+        # Of an empty or a widely blamed string, the padding is drawn again too.
+        everything = found is not None and (reach >= faults.WHOLE or not found.places)
+        return Fault(found.kind, whole) if found is not None and everything else found
 
     def evaluate(self, raw: Sequence[str], reference: metrics.Reference, workers: int = 1) -> pd.DataFrame:
         """A table of one row a string, in order.

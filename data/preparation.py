@@ -17,6 +17,9 @@ from .datasets import TokenFile, hold_out
 from .readers import Reading, ReadResult, Rejected, read_smiles
 from .spelling import Notation, Spelled, spell
 
+MOST_PADDING = 4096
+"""The most tokens to which molecules are filled up: none has more than `molecule.MAX_LENGTH` characters."""
+
 LeftOut = Callable[[pd.DataFrame], None]
 """Is told the rows of a file that are left out, in order: line, text, reason, detail."""
 
@@ -39,6 +42,11 @@ class Preparation:
     pad_to: int | None = None
     heldout: float = 0.05
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a padding that no molecule needs."""
+        if self.pad_to is not None and not 1 <= self.pad_to <= MOST_PADDING:
+            raise MoldiffError(f"pad_to: got {self.pad_to}, must be 1 to {MOST_PADDING} tokens")
 
     def run(self, path: Path, left_out: LeftOut | None = None, **reading: Unpack[Reading]) -> TokenFile:
         """The token file of a molecule file, each molecule canonical and once, with its properties.

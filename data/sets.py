@@ -13,7 +13,7 @@ import platformdirs
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
 
-from .download import STALL, BrokenArchive, transfer, unpacked
+from .download import STALL, BrokenArchive, check_url, transfer, unpacked
 
 HOME = "MOLDIFF_HOME"
 """The environment variable that names the cache folder; by default it is the user's own cache."""
@@ -124,7 +124,7 @@ DATA_SETS = {each.name: each for each in (_QM9, _ZINC250K)}
 def cache_folder() -> Path:
     """The folder of fetched data: in MOLDIFF_HOME where it is set, else in the user's cache."""
     home = os.environ.get(HOME)
-    return (Path(home).expanduser() if home else platformdirs.user_cache_path("moldiff")) / "data"
+    return (Path(os.path.expanduser(home)) if home else platformdirs.user_cache_path("moldiff")) / "data"
 
 
 def catalogue() -> list[DataSet]:
@@ -167,8 +167,9 @@ def fetch(
         folder = data.path.parent
         raise MoldiffError(f"cannot make {folder}: {error.strerror}; {HOME} names another") from None
     if source is not None and "://" not in source:
-        data.place(Path(source).expanduser(), source)
+        data.place(Path(os.path.expanduser(source)), source)
     else:
+        check_url(source or data.url)
         say(f"downloading {name} from {source or data.url}")
         _download(data, source or data.url, stall)
     return data.path

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+from moldiff.chem.notation import NEVER_AFTER, kind
 from moldiff.errors import MoldiffError
 from moldiff.types import Balance
 
@@ -17,18 +18,6 @@ _TOKEN = re.compile(
     r"|%\([0-9]+\)|%[0-9]{2}|[0-9]"  # ring labels
     r"|[-=#$:~/\\.()]"  # bonds, fragments, branches
 )
-_RING = re.compile(r"%\([0-9]+\)|%[0-9]{2}|[0-9]")
-
-#: The kinds of token that never follow a token of each kind.
-_NEVER_AFTER: dict[str, frozenset[str]] = {
-    "atom": frozenset(),
-    "ring": frozenset(),
-    "bond": frozenset({"bond", "(", ")", ".", "pad"}),
-    "(": frozenset({"ring", "(", ")", ".", "pad"}),
-    ")": frozenset(),
-    ".": frozenset({"bond", "ring", "(", ")", ".", "pad"}),
-    "pad": frozenset({"atom", "ring", "bond", "(", ")", "."}),
-}
 
 
 @final
@@ -59,34 +48,25 @@ class SmilesTokenizer(VocabularyTokenizer):
 
     def balance(self) -> Balance:
         """Rings and branches close, and neighbours are such as SMILES allows."""
-        labels = tuple(self._ids[token] for token in self.vocab if _RING.fullmatch(token))
+        labels = tuple(self._ids[token] for token in self.vocab if kind(token) == "ring")
         branch = ((self._ids["("], self._ids[")"]),) if {"(", ")"} <= set(self.vocab) else ()
-        kinds = {self._ids[token]: _kind(token) for token in self.vocab}
+        kinds = {self._ids[token]: kind(token) for token in self.vocab}
         if self.pad_to is not None:
             kinds[len(self.vocab)] = "pad"
-        follows = [(a, b) for a in kinds for b in kinds if kinds[b] in _NEVER_AFTER[kinds[a]]]
+        follows = [(a, b) for a in kinds for b in kinds if kinds[b] in NEVER_AFTER[kinds[a]]]
         return Balance(
             even=labels,
             pairs=branch,
             # Twice the same label on one atom would bond it to itself.
             apart=(*follows, *((label, label) for label in labels)),
-            never_first=tuple(i for i, kind in kinds.items() if kind not in {"atom", "pad"}),
-            never_last=tuple(i for i, kind in kinds.items() if "pad" in _NEVER_AFTER[kind]),
+            never_first=tuple(i for i, each in kinds.items() if each not in {"atom", "pad"}),
+            never_last=tuple(i for i, each in kinds.items() if "pad" in NEVER_AFTER[each]),
         )
 
     def unsupported(self, smiles: str) -> list[str]:
         """The distinct parts of a string that have no id, in order: tokens or lone characters."""
         parts = [part for part, _ in _parts(smiles)]
         return list(dict.fromkeys(part for part in parts if part not in self._ids))
-
-
-def _kind(token: str) -> str:
-    """Its row in the table of neighbours."""
-    if token in "().":
-        return token
-    if token in "-=#$:~/\\":
-        return "bond"
-    return "ring" if _RING.fullmatch(token) else "atom"
 
 
 def _parts(smiles: str) -> list[tuple[str, int]]:

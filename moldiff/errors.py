@@ -2,12 +2,40 @@
 
 from collections.abc import Iterable
 
+#: Characters of what was given, and how many choices, that a message repeats at most.
+SHOWN, CHOICES = 100, 40
+
 
 class MoldiffError(ValueError):
     """A problem that the caller can mend; its message is one line."""
 
 
+class Unfit(MoldiffError):
+    """A policy that does not go with a process.
+
+    Args:
+        what: the policy.
+        got: the process at hand, in a few words.
+        takes: what the policy goes with, in a few words.
+    """
+
+    def __init__(self, what: str, got: str, takes: str) -> None:
+        super().__init__(f"{what}: got {got}, it takes {takes}")
+        self.takes = takes
+
+
 def unknown(what: str, got: object, choices: Iterable[object]) -> MoldiffError:
     """The error for a name that is in no table, listing the names that are."""
-    listed = ", ".join(str(choice) for choice in choices)
-    return MoldiffError(f"unknown {what}: got {got!r}, choose from {listed}")
+    return MoldiffError(f"unknown {what}: got {short(repr(got))}, choose from {listed(choices)}")
+
+
+def listed(choices: Iterable[object]) -> str:
+    """Names in a row, parted by commas: all of them, as long as a reader can take them in."""
+    names = [short(str(choice)) for choice in choices]
+    more = f" and {len(names) - CHOICES} more" if len(names) > CHOICES else ""
+    return ", ".join(names[:CHOICES]) + more
+
+
+def short(text: str) -> str:
+    """The text, its middle left out where it is longer than anybody reads: a file may hold any name."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 4 :]}"

@@ -26,7 +26,7 @@ NEAREST, NEAREST_SHARE = 200, 0.005
 #: A row in the wrong class counts as this many standard deviations away.
 WRONG_CLASS = 10.0
 
-_SHARE = re.compile(r"(top|bottom)(\d+(?:\.\d+)?)%")
+_SHARE = re.compile(r"(top|bottom)([0-9]+(?:\.[0-9]+)?)%")
 
 
 @final
@@ -76,6 +76,15 @@ class Table:
     def spreads(self) -> dict[str, float]:
         """The standard deviation of each property over the rows that have it; 1 where that is 0."""
         return {name: float(np.nanstd(values)) or 1.0 for name, values in self.properties.items()}
+
+
+def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> Table:
+    """The table of a model's arrays with these properties; MoldiffError where one is missing."""
+    missing = [name for name in ("lengths", *names) if name not in arrays]
+    if missing:
+        raise MoldiffError(f"model {model}: its table lacks {', '.join(missing)}")
+    properties = {name: arrays[name].to(torch.float64).numpy() for name in names}
+    return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
 
 
 def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
@@ -191,7 +200,7 @@ def _share(name: str, text: str, percent: float, top: bool, table: Table) -> Tar
 def _range(text: str, value: str) -> tuple[float, float]:
     parts = value.split("..") if ".." in value else [value, value]
     try:
-        low, high = (float(part) for part in parts)
+        low, high = (_number(part) for part in parts)
     except ValueError:
         raise MoldiffError(
             f"target {text!r}: got {value!r}, write a number, a..b, high, low, top5% or bottom5%"
@@ -199,6 +208,13 @@ def _range(text: str, value: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high)) or low > high:
         raise MoldiffError(f"target {text!r}: got {value!r}, needs finite numbers with a <= b")
     return low, high
+
+
+def _number(text: str) -> float:
+    """The number that a text spells; ValueError for what only Python takes for one: 1_0, or other digits."""
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return float(text)
 
 
 @final

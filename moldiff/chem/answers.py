@@ -63,7 +63,9 @@ def _asked(function: Batch, smiles: Sequence[str]) -> list[Answer] | Failure:
     """The answers, or why they cannot be told apart."""
     try:
         return _entries(function(list(smiles)), len(smiles))
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's code may raise anything
         return raised(error)
 
 

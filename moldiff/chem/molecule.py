@@ -11,6 +11,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from moldiff.chem.pool import Failure, Pace, shared
+from moldiff.chem.worker import check_workers
 from moldiff.errors import MoldiffError
 
 MAX_LENGTH = 512
@@ -66,8 +67,9 @@ def check(smiles: str) -> Check:
     mol, reason = _read(smiles)
     if mol is None:
         return Check(canonical=None, valid=False, sane=False, reason=reason)
-    reason = _oddity(mol)
     text = str(Chem.MolToSmiles(mol))
+    # Fragments, radicals and dummy atoms all show in the SMILES; to look at every atom takes as long again.
+    reason = _oddity(mol) if any(mark in text for mark in ".[*") else None
     return Check(canonical=text, valid=True, sane=reason is None, reason=reason)
 
 
@@ -115,6 +117,9 @@ def from_block(block: str) -> tuple[str | None, str | None]:
         if mol is None:
             raw = _from_block(block, sanitize=False)
             return None, "parse" if raw is None else _unsanitary(raw)
+        # Its SMILES would be too long, as every such atom takes a letter, and finding it may take minutes.
+        if mol.GetNumHeavyAtoms() > MAX_LENGTH:
+            return None, "length"
         return str(Chem.MolToSmiles(mol)), None
 
 
@@ -143,8 +148,7 @@ def map_chunks(function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T
     Raises:
         MoldiffError: fewer than one worker, or an item that ends its worker's process.
     """
-    if workers < 1:
-        raise MoldiffError(f"workers must be at least 1: got {workers}")
+    check_workers(workers)
     if workers == 1 or len(items) <= MIN_CHUNK:
         return list(function(items))
     found = shared().map(function, items, workers=workers, pace=_PACE)

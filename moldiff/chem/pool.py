@@ -11,7 +11,7 @@ from math import ceil
 from threading import Condition, Lock, RLock, Thread
 from typing import Any, Final, Protocol, final
 
-from moldiff.chem.worker import Lost, ProcessWorker, packed
+from moldiff.chem.worker import Lost, ProcessWorker, check_workers, packed
 from moldiff.errors import MoldiffError
 
 POLL = 0.05
@@ -124,8 +124,7 @@ class Pool:
             Interrupted: Ctrl-C; no worker is left.
             Exception: what the function itself raises.
         """
-        if workers < 1:
-            raise MoldiffError(f"workers must be at least 1: got {workers}")
+        check_workers(workers)
         if not items:
             return []
         job = b"" if function is None else packed(function)

@@ -13,6 +13,7 @@ from moldiff.chem.answers import Answer
 from moldiff.chem.pool import STEADY, Failure, Interrupted, Pace, Pool, Progress, shared
 from moldiff.chem.scores import Scores, Texts, column
 from moldiff.chem.sources import BuiltIn, Command, Python, Source, source
+from moldiff.chem.worker import NotReady, check_workers
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
@@ -132,8 +133,7 @@ class Scorer:
         Raises:
             MoldiffError: an oracle that cannot be had, the same name twice, or a number out of range.
         """
-        if workers < 1:
-            raise MoldiffError(f"workers must be at least 1: got {workers}")
+        check_workers(workers)
         if timeout is not None and not 0 < timeout < math.inf:
             raise MoldiffError(f"timeout: got {timeout}, needs seconds above 0, or None")
         self._workers, self._timeout, self._scaffold = workers, timeout, scaffold
@@ -156,6 +156,11 @@ class Scorer:
     def names(self) -> tuple[str, ...]:
         """The columns, in the order of the oracles."""
         return tuple(each.name for each in self._sources)
+
+    @property
+    def maximize(self) -> tuple[bool, ...]:
+        """Whether larger is better, in the order of the oracles."""
+        return tuple(each.maximize for each in self._sources)
 
     @property
     def unchanged(self) -> tuple[str, ...]:
@@ -223,7 +228,10 @@ class Scorer:
             elif self._inside:
                 own.function  # noqa: B018
             else:
-                own.pool.prepare(own.recipe)
+                try:
+                    own.pool.prepare(own.recipe)
+                except NotReady as error:
+                    raise MoldiffError(f"oracle {own.name}: {error}") from None
         self._loaded = True
 
     def _read(

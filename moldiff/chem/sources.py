@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import import_module
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, final
 
@@ -183,7 +184,9 @@ def load_function(text: str, folder: str) -> Callable[[Sequence[str]], list[Answ
         sys.path.append(folder)
     try:
         found: Any = import_module(module)
-    except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+    except BaseException as error:  # a stranger's module may raise anything
+        if isinstance(error, KeyboardInterrupt) and parent_process() is None:
+            raise  # somebody's, at the keyboard; a worker is not told
         what = f"{type(error).__name__}: {error}"
         raise MoldiffError(f"oracle {text}: cannot import {module} ({what})") from None
     for name in names.split("."):

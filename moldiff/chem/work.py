@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, final
 
 from moldiff.chem.pool import Failure, shared
+from moldiff.chem.worker import check_workers
 from moldiff.errors import MoldiffError
 
 T = TypeVar("T")
@@ -42,8 +43,7 @@ class Work:
 
     def __post_init__(self) -> None:
         """Refuse fewer than one worker."""
-        if self.workers < 1:
-            raise MoldiffError(f"workers must be at least 1: got {self.workers}")
+        check_workers(self.workers)
 
     def map(self, what: str, function: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T]) -> list[R]:
         """`function` over chunks of the items, its results joined in order.

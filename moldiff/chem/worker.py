@@ -15,12 +15,27 @@ from moldiff.errors import MoldiffError
 START_LIMIT = 120.0
 """Seconds in which a process must start and load what its job needs."""
 
+MOST_WORKERS = 1024
+"""The most processes that are started: a slip of the pen must not bring a machine down."""
+
 _place: Any = None
 """In a worker the number of the item at work, in memory that the pool sees."""
 
 
 class Lost(Exception):
     """A worker's process ended before it answered; the message says how."""
+
+
+class NotReady(MoldiffError):
+    """A worker's process that does not get as far as its first item."""
+
+
+def check_workers(count: int) -> None:
+    """Refuses a number of processes that no machine has."""
+    if count < 1:
+        raise MoldiffError(f"workers must be at least 1: got {count}")
+    if count > MOST_WORKERS:
+        raise MoldiffError(f"workers must be at most {MOST_WORKERS}: got {count}")
 
 
 def tick(place: int) -> None:
@@ -68,7 +83,7 @@ class ProcessWorker:
         """Starts the process where there is none, and gives it the job where that is new.
 
         Raises:
-            MoldiffError: it does not start, or not in time.
+            NotReady: it does not start, or not in time.
             Exception: what loading the job raises.
         """
         if self._process is None or not self._process.is_alive():
@@ -81,7 +96,7 @@ class ProcessWorker:
             self._receive(START_LIMIT)
         except Lost as lost:
             self.close()
-            raise MoldiffError(
+            raise NotReady(
                 f"a worker could not be made ready ({lost}); a script of its own "
                 'does such work below `if __name__ == "__main__":`'
             ) from None
@@ -121,10 +136,14 @@ class ProcessWorker:
         self._process = self._pipe = self._job = None
 
     def _start(self) -> None:
-        self._here = self._context.RawValue("q", -1)
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_serve, args=(theirs, self._here), daemon=True)
-        self._process.start()
+        try:
+            self._here = self._context.RawValue("q", -1)
+            self._pipe, theirs = self._context.Pipe()
+            self._process = self._context.Process(target=_serve, args=(theirs, self._here), daemon=True)
+            self._process.start()
+        except OSError as error:  # no memory, no room for what is shared, or too many processes
+            self._process = None
+            raise NotReady(f"a worker could not be started ({error.strerror or error})") from None
         theirs.close()
 
     def _send(self, new: bool, content: Any) -> None:

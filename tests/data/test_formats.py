@@ -116,7 +116,7 @@ def test_the_column_of_a_parquet_table_is_named_or_guessed(tmp_path: Path) -> No
     with pytest.raises(MoldiffError, match=r"cannot read .*absent.parquet: No such file"):
         read_smiles(tmp_path / "absent.parquet")
     (tmp_path / "folder.parquet").mkdir()
-    with pytest.raises(MoldiffError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(MoldiffError, match=r"cannot read .*: it is a folder"):
         read_smiles(tmp_path / "folder.parquet")
     pd.DataFrame({"smiles": []}, dtype=str).to_parquet(path)
     with pytest.raises(MoldiffError, match="the file holds no row"):

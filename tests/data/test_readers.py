@@ -184,7 +184,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MoldiffError, match=r"cannot read .*absent.smi: No such file or directory"):
         read_smiles(tmp_path / "absent.smi")
     (tmp_path / "folder.smi").mkdir()
-    with pytest.raises(MoldiffError, match=r"cannot read .*folder.smi: Is a directory"):
+    with pytest.raises(MoldiffError, match=r"cannot read .*folder.smi: it is a folder"):
         read_smiles(tmp_path / "folder.smi")
 
 

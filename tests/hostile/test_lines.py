@@ -1,0 +1,121 @@
+"""Hostile command lines: targets, oracles, flags and texts, each refused in one line."""
+
+from collections.abc import Callable
+
+import pytest
+
+Refused = Callable[[str, str], None]
+
+TARGETS = {
+    "=": "write it as name=value", "qed=": "write it as name=value", "'=0.5'": "got property ''",
+    "qed=0.5..0.4": "a <= b", "qed=1e400": "finite", "qed=-1e400..1e400": "finite", "qed=nan..1": "finite",
+    "qed=top100%": "below 100", "qed=top101%": "below 100", "qed=top%": "write a number",
+    "qed=top-5%": "write a number", "qed=top1e400%": "write a number", "qed=high..low": "write a number",
+    "ring_count=HIGH": "high or low", "ring_count=high..low": "high or low",
+    "ring_count=top5%": "high or low", "qed=\u0660.\u0665": "write a number",
+    "qed=top\u0665%": "write a number",
+    "qed=½": "write a number", "qed=0_5": "write a number", "qed=..0.5": "write a number",
+    "qed=..": "write a number", "qed=0.1..0.2..0.3": "write a number", "qed=0.1...0.2": "write a number",
+    "qed=0.5=0.6": "write a number", "qed==0.5": "write a number", "QED=0.5": "this model knows",
+    "qed=0,5": "write a number", "qed=0x1": "write a number", "qed=<LONG>": "write a number",
+    "<LONG>=1": "this model knows", "'q\0ed=1'": r"q\x00ed", "'\u202eqed=1'": r"\u202eqed",
+    "'qed=\x1b[31m'": r"\x1b[31m", "'qed=0.5\nx'": r"0.5\nx", "'\udcff=1'": r"\udcff",
+    "\U0001f600=1": "this model knows",
+}  # fmt: skip
+ORACLES = {
+    "''": "unknown oracle", "=": "unknown oracle", "x=": "unknown oracle", "'=qed'": "unknown oracle",
+    "<LONG>": "unknown oracle", "\U0001f600": "unknown oracle", "QED": "unknown oracle",
+    "'qed '": "unknown oracle", "a=qed --oracle a=mw": "two of the name 'a'",
+    "smiles=qed": "another column's", "line=qed": "another column's", "similarity:": "not a valid SMILES",
+    "similarity:xx": "not a valid SMILES", "similarity:<LONG>": "not a valid SMILES", "'smarts:['": "SMARTS",
+    "smarts:": "SMARTS", "'scaffold:C\0C'": "not a valid SMILES", "a..b:f": "unknown oracle",
+    ":f": "unknown oracle", "a:": "unknown oracle", "../x:f": "unknown oracle",
+    "hostile_none:f": "No module named", "hostile_raises:f": "boom second line",
+    "hostile_exits:f": "SystemExit", "hostile_keys:f": "KeyboardInterrupt",
+    "hostile_base:f": "cannot import hostile_base (B: b)", "hostile_dies:f": "hostile_dies:f: ",
+    "hostile_shouts:f": "ValueError", "hostile_syntax:f": "SyntaxError", "hostile_nul:f": "null bytes",
+    "hostile_latin:f": "utf-8", "hostile_value:x": "no function", "hostile_value:y": "there is no y",
+    "cmd:": "nothing to run", "'cmd: '": "nothing to run", "'cmd:\"x'": "No closing quotation",
+    "cmd:no-such-program": "no program", "cmd:./silent.sh": "no program", "cmd:./folder.csv": "no program",
+    "cmd:./unread.sh": "cannot start", "cmd:./noise.sh": "cannot start",
+    "cmd:./floods.sh": "answered unasked", "'cmd:a\0b'": "no program", "cmd:<LONG>": "no program",
+}  # fmt: skip
+FLAGS = {
+    "dream": "No such command", "--loud": "No such option", "''": "No such command",
+    "<LONG>": "No such command", "data": "Missing command", "data burn": "No such command",
+    "oracle": "Missing command", "models qm9": "extra argument", "models --json": "No such option",
+    "show MODEL MODEL": "extra argument", "show -- --json": "got '--json'",
+    "show MODEL --json=1": "does not take a value", "generate -- --help": "got '--help'",
+    "generate MODEL -- -n 5": "extra", "generate MODEL -n": "requires an argument",
+    "generate MODEL --out": "requires an argument", "generate -x": "No such option",
+    "generate MODEL --complete=yes": "does not take a value", "generate MODEL --sampler ''": "choose from",
+    "generate MODEL --sampler ../../x": "choose from", "generate MODEL --sampler <LONG>": "choose from",
+    "generate MODEL --sampler-option =": "KEY=VALUE", "generate MODEL --sampler-option =1": "KEY=VALUE",
+    "generate MODEL --sampler-option __class__=1": "__class__",
+    "generate MODEL --nucleus ''": "standard, inclusive", "generate MODEL --level ''": "x0, posterior",
+    "generate MODEL --precision ''": "auto, bf16, fp32", "generate MODEL --device ''": "this machine has",
+    "generate MODEL --device cuda:-1": "this machine has", "generate MODEL --device meta": "this machine has",
+    "generate MODEL --device 'cpu\0'": "this machine has",
+    "generate MODEL --device <LONG>": "this machine has",
+    "generate MODEL --resume --grid x.png": "--resume: got no --out",
+    "generate MODEL --out a.csv --report ./a.csv": "twice",
+    "generate MODEL --unique --targets-from asked.csv": "unique too",
+    "generate MODEL --targets-from asked.csv --max-samples 5": "unique only",
+    "evaluate": "Missing argument 'file'", "evaluate ok.smi ok.csv": "extra argument",
+    "evaluate ok.smi --column y": "no columns", "evaluate ok.csv --column ''": "smiles, y",
+    "evaluate ok.csv --column Smiles": "smiles, y", "evaluate ok.csv --column <LONG>": "smiles, y",
+    "evaluate values-twice.csv --column y": "2 columns",
+    "evaluate ok.smi --reference-column y": "without --reference",
+    "evaluate ok.smi --reference MODEL --reference-column y": "only a table",
+    "evaluate ok.smi --reference ''": "a token file", "evaluate ok.smi --reference 'a\0b'": "a token file",
+    "evaluate ok.smi --reference ok.csv --reference-column y": "no molecule",
+    "likelihood": "Missing argument 'file'", "likelihood ok.smi MODEL more": "extra argument",
+    "likelihood ok.smi --model x": "No such", "score": "Missing argument 'file'",
+    "score --": "Missing argument 'file'", "score ok.smi --column smiles": "no columns",
+    "data list more": "extra argument", "data download": "Missing argument",
+    "data download ../qm9": "choose from qm9", "data download qm9 zinc250k": "extra argument",
+    "data prepare ok.smi": "Missing option '--out'", "data prepare ok.smi --out t.csv": ".safetensors",
+    "data prepare ok.smi --out t.safetensors --rejects r.tsv": ".csv",
+    "data prepare ok.smi --out t.safetensors --stereo maybe": "keep, strip",
+    "data prepare ok.smi --out t.safetensors --tokenizer ''": "selfies",
+    "data prepare ok.smi --out t.safetensors --fragments all": "refuse, largest",
+    "data prepare ok.smi --out t.safetensors --modality ''": "molecules",
+    "data prepare ok.smi --out t.safetensors --from ok.csv": "unknown data set",
+    "oracle show": "Missing argument", "oracle show qed mw": "extra argument",
+    "oracle show cmd:ls": "choose from qed", "oracle fit ok.csv --column y": "Missing option '--out'",
+    "oracle fit ok.csv --column no --out o.safetensors": "smiles, y",
+    "oracle fit whole.parquet --column no --out o.safetensors": "smiles, y",
+    "oracle fit ok.smi --column y --out o.safetensors": "no columns",
+    "oracle fit header.csv --column y --out o.safetensors": "no row",
+    "oracle fit ok.csv --column smiles --out o.safetensors": "0 molecules with values",
+    "oracle fit ok.csv --column y --out o.pkl": ".safetensors",
+    "oracle fit ok.csv --column y --smiles-column y --out o.safetensors": "0 molecules",
+    "oracle fit long.csv --column y --out o.safetensors": "0 molecules",
+    "oracle fit ok.csv --column y --folds 2 --estimator magic --out o.safetensors": "ridge",
+    "train": "Missing argument 'config'", "train tiny --out x": "No such option",
+    "train tiny -- out=o --resume": "key=value", "train tiny out=o =1": "key=value",
+    "train tiny out=o <LONG>=1": "not permitted", "train tiny out=o \U0001f600=1": "not permitted",
+    "train tiny out=o a.b.c.d=1": "not permitted", "train tiny out=o seed.x=1": "seed",
+    "train tiny out=o data=5": "data:", "train tiny out=o 'network=[1,2]'": "network:",
+    "train tiny out=o conditions=5": "conditions:", "train tiny out=o logger=wandb": "'csv', 'tensorboard'",
+    "train tiny out=o 'seed=!!python/object/apply:os.system [x]'": "seed:",
+    "train tiny out=o process.options.x=1": "option 'x'",
+    "train tiny out=~no-such-person/x data.path=~no-such-person/y.smi": "No such file",
+}  # fmt: skip
+REWARDS = {
+    "''": "write an oracle", "hue": "unknown oracle", "qed=": "unknown oracle", "qed=1e400": "write high",
+    "qed=0.5..0.1": "a <= b", "'1e400*qed'": "weight", "'*qed'": "unknown oracle", "<LONG>": "unknown oracle",
+    "qed --best-of 4": "leave one off", "qed --search-option =": "KEY=VALUE",
+    "qed --search-option x=1": "got 'x'",
+}  # fmt: skip
+LINES = [
+    *((f"generate MODEL -n 1 --target {target}", words) for target, words in TARGETS.items()),
+    *((f"score ok.smi --oracle {oracle}", words) for oracle, words in ORACLES.items()),
+    *FLAGS.items(),
+    *((f"generate MODEL --particles 4 --reward {reward}", words) for reward, words in REWARDS.items()),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), LINES, ids=[ascii(line[:60]) for line, _ in LINES])
+def test_a_hostile_line_is_refused(line: str, words: str, refused: Refused) -> None:
+    refused(line, words)
