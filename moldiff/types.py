@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from moldiff.errors import MoldiffError
 
@@ -37,11 +37,81 @@ class Denoiser(Protocol):
         ...
 
 
+class PrefixCache(Protocol):
+    """What a causal network keeps of the rows that it has read."""
+
+    @property
+    def length(self) -> int:
+        """The tokens of each row read so far."""
+        ...
+
+    def select(self, index: Tensor) -> None:
+        """Keeps rows index (N,), in that order."""
+        ...
+
+
+class CausalDenoiser(Protocol):
+    """What predicts the token after each beginning of a row."""
+
+    @property
+    def max_length(self) -> int:
+        """The longest row that it reads."""
+        ...
+
+    def new_cache(self) -> Any:
+        """A ``PrefixCache`` for rows that it is to read piece by piece."""
+        ...
+
+    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Log p(next state | row up to here), (B, L, S), for x_t (B, L), t (B,) and cond (B, C).
+
+        With ``cache``, x_t goes on where the rows that it has read end, and is added to it.
+        """
+        ...
+
+
 class Guidance(Protocol):
     """A pure transform that turns several predictions into one."""
 
     def __call__(self, log_probs: LogProbs, x_t: Tensor, t: Tensor) -> Tensor:
         """Guided log-probabilities, normalised, with the shape of one prediction."""
+        ...
+
+
+@runtime_checkable
+class TokenGuidance(Guidance, Protocol):
+    """A guidance whose costly part can be left until it is known where tokens are drawn."""
+
+    def choose(
+        self, log_probs: LogProbs, x_t: Tensor, t: Tensor
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """A prediction without that part, (B, L, K), and what adds it where a token is drawn.
+
+        The second takes flags (B, L) and gives normalised log-probabilities (M, K) at the M that are true.
+        """
+        ...
+
+
+class Classifier(Protocol):
+    """What tells classes of clean rows from noisy rows."""
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """Log p(y | x_t), (B, C, M), of the M classes of each of C labels, for t (B,).
+
+        x_t are states (B, L) or weights over the S states, (B, L, S). A causal one answers at every prefix,
+        (B, L, C, M). A label with fewer than M classes has -inf for the rest.
+        """
+        ...
+
+
+class PrefixClassifier(Protocol):
+    """What tells classes of rows from their beginnings."""
+
+    def __call__(self, x_t: Tensor, t: Tensor, fork: int | None = None) -> Tensor:
+        """Log p(y | beginning up to here), (B, L, C, M), for x_t (B, L).
+
+        With ``fork`` the tokens from that place on are each the one that follows those before it.
+        """
         ...
 
 
@@ -62,6 +132,19 @@ class Balance:
     apart: tuple[tuple[int, int], ...] = ()
     never_first: tuple[int, ...] = ()
     never_last: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a row of tokens, and where.
+
+    Args:
+        kind: a name for it, from the modality.
+        places: the tokens that are to blame, by their places in the row, increasing; at least one.
+    """
+
+    kind: str
+    places: tuple[int, ...]
 
 
 class Tokenizer(Protocol[T]):
@@ -115,6 +198,11 @@ class Measure(Protocol):
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that they fill."""
+        ...
+
+    @property
+    def maximize(self) -> tuple[bool, ...]:
+        """By column, whether larger is better when nothing else is said."""
         ...
 
     def add(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -184,6 +272,20 @@ class Modality(Protocol):
     @property
     def key(self) -> str:
         """The column of a table by which two rows are the same item."""
+        ...
+
+    def canonical(self, raw: Sequence[Any]) -> list[Any]:
+        """Each of ``raw`` in its canonical form, None where it is not sane."""
+        ...
+
+    def fault(self, tokenizer: Tokenizer[Any], ids: Sequence[int], reach: int = 0) -> Fault | None:
+        """What is wrong with the item that a row of tokens spells, None where it is valid.
+
+        Args:
+            tokenizer: what spells it.
+            ids: the row.
+            reach: how far around the tokens at fault blame reaches, from 0; at 3 and above to the whole row.
+        """
         ...
 
     def evaluate(self, raw: Sequence[Any], reference: Any, workers: int = 1) -> pd.DataFrame:
@@ -273,3 +375,26 @@ class Rows:
         """Refuse kept tokens without their places, and places without tokens."""
         if (self.tokens is None) != (self.frozen is None):
             raise MoldiffError("rows: tokens and frozen go together, got one of them")
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A sampler between two steps.
+
+    Args:
+        number: steps taken.
+        of: steps that there are, or the most that there may be.
+        x_t: (B, L) the rows as they are.
+        complete: a number D -> D completions of each row, (D, B, L), drawn from the prediction for x_t.
+    """
+
+    number: int
+    of: int
+    x_t: Tensor
+    complete: Callable[[int], Tensor]
+
+
+#: Says which row goes on in the place of each, (B,), and None where all stay. Only rows that are asked the
+#: same change places. A sampler that takes ``steer`` tells it of every step, and brings what it keeps of rows
+#: into the new order.
+Steer = Callable[[Pause], "Tensor | None"]

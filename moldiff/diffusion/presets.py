@@ -1,7 +1,15 @@
 """Named samplers: each name stands for one documented choice of policies."""
 
-from moldiff.diffusion.adaptive_order import AdaptiveOrderSampler
-from moldiff.diffusion.process import Level, Process
+import inspect
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import wraps
+from typing import Any, Literal, get_args
+
+from moldiff.diffusion.autoregressive import Autoregressive, AutoregressiveSampler, LengthLaw
+from moldiff.diffusion.corrector import Corrector
+from moldiff.diffusion.ordered import EntropyBound, OrderedSampler, Surest
+from moldiff.diffusion.process import Level, Process, need_masks
 from moldiff.diffusion.remasking import (
     DFM,
     Ancestral,
@@ -16,7 +24,7 @@ from moldiff.diffusion.remasking import (
 )
 from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
 from moldiff.diffusion.walk import Readout
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, unknown
 
 
 def mdlm(process: Process, steps: int, level: Level | None, readout: Readout) -> Sampler:
@@ -90,7 +98,11 @@ def remdm_loop_literal(
     on: float = 0.25,
     off: float = 0.125,
 ) -> Sampler:
-    """ReMDM-loop as the paper prints it with conf: while the level is held, tokens are only given back."""
+    """ReMDM-loop as the paper prints it with conf: while the level is held, tokens are only given back.
+
+    For masks: of uniform noise the share is held whatever the rule, so that this would be ReMDM-loop.
+    """
+    need_masks(process, "remdm-loop-literal")
     inner: Remasking = Confidence(Rescale(eta))
     return Sampler(process, steps, Loop.model_time(inner, on, off), level, readout)
 
@@ -129,17 +141,113 @@ def dfm(
     return Sampler(process, steps, DFM(eta, adaptive), level, readout)
 
 
+def _correcting(make: Callable[..., Sampler]) -> Callable[..., Sampler]:
+    """The preset ``make`` with a corrector, whose options it takes beside its own."""
+    own, plain = [f for f in fields(Corrector) if f.metadata.get("option", True)], inspect.signature(make)
+    options = [inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default) for f in own]
+    names = {option.name for option in options}
+
+    @wraps(make)
+    def preset(*fixed: Any, **asked: Any) -> Sampler:
+        mine = {name: asked.pop(name) for name in names & asked.keys()}
+        return replace(make(*fixed, **asked), corrector=Corrector(**mine))
+
+    whole = plain.replace(parameters=[*plain.parameters.values(), *options])
+    preset.__signature__ = whole  # type: ignore[attr-defined]
+    return preset
+
+
+@_correcting
+def proseco(process: Process, steps: int, level: Level | None, readout: Readout) -> Sampler:
+    """ProSeCo: no remasking, but a model trained for it rewrites its own tokens at every few steps."""
+    need_masks(process, "proseco")
+    return Sampler(process, steps, Ancestral(), level, readout)
+
+
+#: The schedules that remdm-proseco can take.
+Remasked = Literal["cap", "rescale", "conf", "switch", "loop"]
+
+
+@_correcting
+def remdm_proseco(
+    process: Process,
+    steps: int,
+    level: Level | None,
+    readout: Readout,
+    *,
+    remasking: Remasked = "conf",
+    eta: float = 0.9,
+) -> Sampler:
+    """ProSeCo on a schedule that gives tokens back: what the network does not rewrite may be drawn again."""
+    need_masks(process, "remdm-proseco")
+    if remasking not in get_args(Remasked):
+        raise unknown("remasking of remdm-proseco", remasking, get_args(Remasked))
+    confidence = Confidence(Rescale(eta))
+    schedules: dict[str, Remasking] = {
+        "cap": Cap(eta),
+        "rescale": Rescale(eta),
+        "conf": confidence,
+        "switch": Switch(confidence, 0.5),
+        "loop": Loop.model_time(Confidence(Rescale(eta), balanced=True)),
+    }
+    return Sampler(process, steps, schedules[remasking], level, readout)
+
+
 def first_hitting(process: Process, steps: int, level: Level | None, readout: Readout) -> FirstHittingSampler:
     """One token at a time at its exact time; ``steps`` does not matter, a token costs a forward."""
-    if level not in (None, "x0"):
-        raise MoldiffError(f"first-hitting: got guidance level {level}, it takes x0 only")
+    _x0_only("first-hitting", level)
     return FirstHittingSampler(process, readout)
 
 
 def adaptive_order(
     process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 1.0
-) -> AdaptiveOrderSampler:
-    """One token at a time where the network is surest; ``steps`` does not matter, a token costs a forward."""
+) -> OrderedSampler:
+    """One token at a time where the best leads the second by most, with noise; a token costs a forward."""
+    _x0_only("adaptive-order", level)
+    return OrderedSampler(process, Surest("margin", noise), readout)
+
+
+def margin_order(
+    process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 0.0
+) -> OrderedSampler:
+    """adaptive-order without its noise."""
+    _x0_only("margin-order", level)
+    return OrderedSampler(process, Surest("margin", noise), readout)
+
+
+def confidence_order(
+    process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 0.0
+) -> OrderedSampler:
+    """One token at a time where the best token is likeliest; a token costs a forward."""
+    _x0_only("confidence-order", level)
+    return OrderedSampler(process, Surest("probability", noise), readout)
+
+
+def entropy_order(
+    process: Process, steps: int, level: Level | None, readout: Readout, *, noise: float = 0.0
+) -> OrderedSampler:
+    """One token at a time where the prediction has the least entropy; a token costs a forward."""
+    _x0_only("entropy-order", level)
+    return OrderedSampler(process, Surest("entropy", noise), readout)
+
+
+def entropy_bound(
+    process: Process, steps: int, level: Level | None, readout: Readout, *, gamma: float = 0.1
+) -> OrderedSampler:
+    """Several tokens at a time, by increasing entropy, as long as they hardly depend on one another."""
+    _x0_only("entropy-bound", level)
+    return OrderedSampler(process, EntropyBound(gamma), readout)
+
+
+def autoregressive(
+    process: Autoregressive, steps: int, level: Level | None, readout: Readout, *, length: LengthLaw = "own"
+) -> AutoregressiveSampler:
+    """Token by token from left to right; ``steps`` does not matter, each token is read once."""
+    _x0_only("autoregressive", level)
+    return AutoregressiveSampler(process, length, readout)
+
+
+def _x0_only(name: str, level: Level | None) -> None:
+    """Refuse guidance at the next state, which these samplers do not look at."""
     if level not in (None, "x0"):
-        raise MoldiffError(f"adaptive-order: got guidance level {level}, it takes x0 only")
-    return AdaptiveOrderSampler(process, noise, readout)
+        raise MoldiffError(f"{name}: got guidance level {level}, it takes x0 only")

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal, final
+from functools import partial
+from typing import Literal, Protocol, final
 
 import torch
 from torch import Tensor
@@ -10,10 +11,44 @@ from torch import Tensor
 from moldiff.diffusion.categorical import one_hot
 from moldiff.diffusion.remasking import Rates, Step
 from moldiff.diffusion.schedule import LogLinear, NoiseSchedule
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, Unfit
 
 #: Where guidance acts: on the predicted clean tokens, or on the distribution of the next state.
 Level = Literal["x0", "posterior"]
+
+
+class Formulation(Protocol):
+    """What a model learns of rows of K data tokens: to undo noise, or to go on where a row ends."""
+
+    @property
+    def num_tokens(self) -> int:
+        """K, the data tokens 0..K-1."""
+        ...
+
+    @property
+    def num_states(self) -> int:
+        """S, the states that the network reads."""
+        ...
+
+    @property
+    def num_outputs(self) -> int:
+        """The states that the network predicts."""
+        ...
+
+    @property
+    def causal(self) -> bool:
+        """Whether the network sees no position behind the one that it speaks of."""
+        ...
+
+    @property
+    def timed(self) -> bool:
+        """Whether what the network predicts depends on the time."""
+        ...
+
+    @property
+    def level(self) -> Level:
+        """Where guidance acts unless the caller says otherwise."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +71,24 @@ class Process(ABC):
     @abstractmethod
     def num_states(self) -> int:
         """S, the states that a position can be in."""
+
+    @final
+    @property
+    def num_outputs(self) -> int:
+        """The states that the network predicts: the data tokens."""
+        return self.num_tokens
+
+    @final
+    @property
+    def causal(self) -> bool:
+        """Whether the network sees no position behind the one that it speaks of."""
+        return False
+
+    @final
+    @property
+    def timed(self) -> bool:
+        """Whether what the network predicts depends on the time: else x_t says all that counts."""
+        return not self.events_first
 
     @property
     @abstractmethod
@@ -86,11 +139,12 @@ class Process(ABC):
         self, p_x0: Tensor, x_t: Tensor, alpha_t: Tensor | float, alpha_s: Tensor | float
     ) -> Tensor:
         """q(x_s | x_t, p_x0), (B, L, S), by Bayes' rule; p_x0 (B, L, K), 0 <= alpha_t <= alpha_s > 0."""
-        stay = alpha_t / alpha_s
-        likelihood = stay * one_hot(x_t, self.num_states, p_x0.dtype)
-        likelihood = likelihood + (1 - stay) * self.noise(p_x0)[x_t][..., None]
+        stay, here = alpha_t / alpha_s, one_hot(x_t, self.num_states, p_x0.dtype)
+        likelihood = stay * here + (1 - stay) * self.noise(p_x0)[x_t][..., None]
         joint = likelihood * self.marginal(self.carry_over(p_x0, x_t), alpha_s)
-        return joint / joint.sum(-1, keepdim=True)
+        total = joint.sum(-1, keepdim=True)
+        # Near t = 0 a flat schedule rounds to no noise at all: what is there stays, whatever is predicted.
+        return torch.where(total > 0, joint / total, here)
 
     @final
     def q_sample(self, x_0: Tensor, t: Tensor, uniform: Tensor) -> Tensor:
@@ -154,7 +208,8 @@ class Uniform(Process):
     """Noise is a random data token (UDLM; Schiff et al., 2024, arXiv:2412.10193).
 
     The bound is met with equality by the leave-one-out law p(x_0^l | x_t without x_t^l), which is therefore
-    what the network has to predict; the clean read-out is the posterior at alpha_s = 1.
+    what the network has to predict; the clean read-out is the posterior at alpha_s = 1. Remasking, with the
+    chance sigma that a token turns into noise again, is a step to alpha_s / (1 - sigma) and noise back.
     """
 
     @property
@@ -185,29 +240,39 @@ class Uniform(Process):
         return (uniform * self.num_tokens).long().clamp(max=self.num_tokens - 1)
 
     def transition(self, p_x0: Tensor, x_t: Tensor, step: Step, rates: Rates) -> Tensor:
-        posterior = self.posterior(p_x0, x_t, step.alpha_t, step.alpha_s)
-        if step.alpha_s == 1:
-            return posterior
-        fresh = (_at(rates.remask, p_x0) / (1 - step.alpha_s))[..., None]
-        return (1 - fresh) * posterior + fresh * self.marginal(p_x0, step.alpha_s)
+        # A step too far, and back by noise. For masks the mix of posterior and marginal is the same; here a
+        # token from the marginal would forget what stood in its place, and all of them would be drawn apart.
+        sigma = _at(rates.remask, p_x0)[..., None]
+        ahead = (step.alpha_s / (1 - sigma)).clamp(max=1)
+        return (1 - sigma) * self.posterior(p_x0, x_t, step.alpha_t, ahead) + sigma * self.noise(p_x0)
 
     def nelbo(self, log_x0: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         # Sum over j != z of r'_j - r_j + r_j log(r_j / r'_j), the reverse jump rates out of z = x_t being
         # r_j = c x_bar_j / x_bar_z with x_bar = K alpha x + 1 - alpha, and r' the same of the prediction.
-        k = self.num_tokens
-        tiny = torch.finfo(log_x0.dtype).eps ** 0.5
-        alpha = self.schedule.alpha(t)[:, None].clamp(tiny, 1 - tiny).to(log_x0.dtype)
-        c = -self.schedule.dalpha(t)[:, None].to(log_x0.dtype) / (alpha * k)
-        low, high = 1 - alpha, 1 - alpha + k * alpha
-        log_bar = (k * alpha[..., None] * log_x0.exp() + low[..., None]).log()
-        log_bar_z = log_bar.gather(-1, x_t[..., None]).squeeze(-1)
-        log_bar_x = log_bar.gather(-1, x_0[..., None]).squeeze(-1)
+        k, eps = self.num_tokens, torch.finfo(log_x0.dtype).eps
+        # In the precision of t: near t = 0 what counts is how little noise is left.
+        alpha = self.schedule.alpha(t)[:, None]
+        alpha, low = (part.clamp(min=eps).to(log_x0.dtype) for part in (alpha, 1 - alpha))
+        c, high = -self.schedule.dalpha(t)[:, None].to(log_x0.dtype) / (alpha * k), low + k * alpha
+        bar = partial(_log_sum, (k * alpha).log()[..., None], low.log()[..., None])
+        log_bar_z, log_bar_x = (bar(log_x0.gather(-1, x[..., None])).squeeze(-1) for x in (x_t, x_0))
         hit = x_t == x_0
         bar_z = torch.where(hit, high, low)
         entropy = torch.where(hit, (k - 1) * low * low.log(), (k - 2) * low * low.log() + high * high.log())
-        cross = low * (log_bar.sum(-1) - log_bar_z) + torch.where(hit, 0.0, k * alpha * log_bar_x)
+        cross = low * (bar(log_x0).sum(-1) - log_bar_z) + torch.where(hit, 0.0, k * alpha * log_bar_x)
         divergence = (entropy - cross + (k - bar_z) * (log_bar_z - bar_z.log())) / bar_z
         return c * (k * (-log_bar_z).exp() - k / bar_z + divergence)
+
+
+def need_masks(process: Process, what: str) -> None:
+    """Refuses a process whose noise is not a mask, for a policy that looks for masks."""
+    if not process.events_first:
+        raise Unfit(what, "a process without masks", "masks only")
+
+
+def _log_sum(log_scale: Tensor, log_rest: Tensor, log_p: Tensor) -> Tensor:
+    """log(scale p + rest), which keeps for its slope one array as large as log_p and no other."""
+    return torch.logaddexp(log_p + log_scale, log_rest)
 
 
 def _at(rate: Tensor | float, like: Tensor) -> Tensor:

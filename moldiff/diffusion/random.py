@@ -28,6 +28,10 @@ class Stream(IntEnum):
     TARGET = 5
     CONDITION = 6
     NETWORK = 7
+    CORRECTION = 8
+    COMPLETION = 9
+    RESAMPLING = 10
+    REPAIR = 11
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

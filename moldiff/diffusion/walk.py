@@ -1,6 +1,6 @@
 """What the samplers share: the requests to the network, and how its answer is read out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from moldiff.diffusion.categorical import NucleusRule, draw, nucleus, temper
 from moldiff.diffusion.process import Process
 from moldiff.diffusion.random import RowRandom, Stream
-from moldiff.types import Condition, Denoiser, Guidance, LogProbs, Rows
+from moldiff.types import Condition, Denoiser, Guidance, LogProbs, Pause, Rows, Steer, TokenGuidance
 
 
 def given(cond: Tensor | None) -> Tensor | None:
@@ -76,14 +76,29 @@ class Visit:
 
 @final
 @dataclass(frozen=True)
+class Prediction:
+    """A prediction for N rows; a guidance of tokens acts on it when it is known where they are drawn.
+
+    Args:
+        log_p: (N, L, K) normalised log-probabilities, guided as far as that concerns all positions.
+        at: guided log-probabilities (M, K) of the M positions that are true in flags (N, L).
+    """
+
+    log_p: Tensor
+    at: Callable[[Tensor], Tensor]
+
+
+@final
+@dataclass(frozen=True)
 class Walk:
-    """One call's fixed parts: network, guidance, rows, randomness, read-out."""
+    """One call's fixed parts: network, guidance, rows, randomness, read-out, and who steers it."""
 
     denoiser: Denoiser
     guidance: Guidance
     rows: Rows
     random: RowRandom
     readout: Readout
+    steer: Steer | None = None
 
     def start(self, process: Process) -> tuple[Tensor, Tensor]:
         """Pure noise with the given tokens in place, and the frozen flags, both (B, L)."""
@@ -105,16 +120,66 @@ class Walk:
 
         return ask
 
+    def predict(self, x_t: Tensor, index: Tensor, t: Tensor) -> Tensor:
+        """Guided log-probabilities (N, L, K) for rows ``index`` (N,), which are at x_t (N, L) and t (N,)."""
+        cond = None if self.rows.cond is None else self.rows.cond[index]
+        return self.guidance(self.asker(x_t, t, cond), x_t, t)
+
+    def foresee(self, x_t: Tensor, index: Tensor, t: Tensor) -> Prediction:
+        """The same, of which a guidance of tokens has still to be asked where a token is drawn."""
+        if not isinstance(self.guidance, TokenGuidance):
+            log_p = self.predict(x_t, index, t)
+            return Prediction(log_p, lambda fire: log_p[fire])
+        cond = None if self.rows.cond is None else self.rows.cond[index]
+        return Prediction(*self.guidance.choose(self.asker(x_t, t, cond), x_t, t))
+
+    def drawn(self, found: Prediction, visit: Visit) -> tuple[Tensor, Tensor]:
+        """Tokens (M,) for the M positions of a visit that fire, and the chance that each had."""
+        ids = self.rows.ids[visit.index]
+        uniform = self.random.uniform(ids, visit.number, found.log_p.shape[1], Stream.TOKEN)[visit.fire]
+        sharpened = self.readout(found.at(visit.fire))
+        tokens = draw(sharpened, uniform)
+        return tokens, sharpened.gather(-1, tokens[:, None]).squeeze(-1).exp()
+
     def reveal(self, x_t: Tensor, visit: Visit) -> tuple[Tensor, Tensor]:
         """Tokens (M,) for the M positions of a visit that fire, and the chance that each had.
 
         x_t (N, L) are the rows of the visit, and no other is shown to the network.
         """
-        cond = None if self.rows.cond is None else self.rows.cond[visit.index]
-        guided = self.guidance(self.asker(x_t, visit.t, cond), x_t, visit.t)
-        log_p = guided[visit.fire]
-        ids = self.rows.ids[visit.index]
-        uniform = self.random.uniform(ids, visit.number, x_t.shape[1], Stream.TOKEN)[visit.fire]
-        sharpened = self.readout(log_p)
-        tokens = draw(sharpened, uniform)
-        return tokens, sharpened.gather(-1, tokens[:, None]).squeeze(-1).exp()
+        return self.drawn(self.foresee(x_t, visit.index, visit.t), visit)
+
+    def turn(self, number: int, of: int, x: Tensor, complete: Callable[[int], Tensor]) -> Tensor | None:
+        """Which row goes on in the place of each, (B,), after so many steps; None where all stay."""
+        return None if self.steer is None else self.steer(Pause(number, of, x, complete))
+
+    def completions(self, left: Tensor, x: Tensor, t: Tensor, number: int, draws: int) -> Tensor:
+        """Rows x (B, L), at t (B,), with tokens drawn at all positions ``left`` (B, L) at once; (D, B, L)."""
+        out = x.repeat(draws, 1, 1)
+        index = left.any(-1).nonzero().squeeze(-1)
+        if not len(index):
+            return out
+        fire = left[index]
+        log_p = self.readout(self.foresee(x[index], index, t[index]).at(fire))
+        uniform = self.uniforms(index, number, draws)
+        for row, u in zip(out, uniform, strict=True):
+            row[left] = draw(log_p, u[fire])
+        return out
+
+    def uniforms(self, index: Tensor, number: int, draws: int) -> Tensor:
+        """Random numbers (D, N, L) for completions of rows ``index`` (N,)."""
+        ids, length = self.rows.ids[index], self.rows.length
+        uniform = self.random.uniform(ids, number, draws * length, Stream.COMPLETION)
+        return uniform.view(len(index), draws, length).transpose(0, 1)
+
+
+def rounds(process: Process, x: Tensor, frozen: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Rounds in which the caller reveals at least one token of each row, until x (B, L) has no mask.
+
+    Each is its number, the flags (B, L) of what is masked and not frozen, and the rows (N,) that have any.
+    """
+    for number in range(x.shape[1]):
+        left = process.is_noise(x) & ~frozen
+        index = left.any(-1).nonzero().squeeze(-1)
+        if not len(index):
+            return
+        yield number, left, index

@@ -1,5 +1,6 @@
 """The denoising transformer: tokens in, log-probabilities of the K data tokens out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from moldiff.errors import MoldiffError
+from moldiff.nn.cache import Attention, Cache
 from moldiff.nn.embedding import ConditionEmbedding, ConditionSlot, TimeEmbedding
 
 #: Rows up to this length count as short in ``attend``.
@@ -107,24 +109,29 @@ class Block(nn.Module):
         if self.modulation is not None:
             nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, rotation: Tensor, signal: Tensor | None) -> Tensor:
-        """(B, L, D) from x (B, L, D), rotation (2, L, F/2) and signal (B, D) or None."""
+    def forward(
+        self, x: Tensor, rotation: Tensor, signal: Tensor | None, attention: Attention | None = None
+    ) -> Tensor:
+        """(B, L, D) from x (B, L, D), rotation (2, L, F/2) and signal (B, D) or None.
+
+        ``attention`` stands in for the block's own.
+        """
         if self.modulation is None or signal is None:
-            x = x + self._attend(self.norm_1(x), rotation)
+            x = x + self._attend(self.norm_1(x), rotation, attention)
             return x + self._perceive(self.norm_2(x))
         parts = self.modulation(functional.silu(signal))[:, None].chunk(6, dim=-1)
         scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = parts
-        x = x + (1 + gate_1) * self._attend(self.norm_1(x) * (1 + scale_1) + shift_1, rotation)
+        x = x + (1 + gate_1) * self._attend(self.norm_1(x) * (1 + scale_1) + shift_1, rotation, attention)
         y: Tensor = x + (1 + gate_2) * self._perceive(self.norm_2(x) * (1 + scale_2) + shift_2)
         return y
 
-    def _attend(self, x: Tensor, rotation: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, rotation: Tensor, attention: Attention | None) -> Tensor:
         batch, length, width = x.shape
         shape = batch, length, 3, self.heads, width // self.heads
         qkv = self.qkv(x).view(shape).permute(2, 0, 3, 1, 4)
         # Under autocast the rotation is float32 and lifts q and k; attention wants v's type.
         q, k = rotate(qkv[:2], rotation).to(qkv.dtype)
-        y = attend(q, k, qkv[2], self.causal)
+        y = attend(q, k, qkv[2], self.causal) if attention is None else attention.attend(q, k, qkv[2])
         return self._drop(self.out(y.transpose(1, 2).reshape(batch, length, width)))
 
     def _perceive(self, x: Tensor) -> Tensor:
@@ -165,16 +172,34 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Log p(x_0 | x_t), (B, L, K) float32, for x_t (B, L), t (B,) and cond (B, C), NaN where null."""
-        length = x_t.shape[1]
-        h = self.tokens(x_t) + self._edges(length)
+    @property
+    def max_length(self) -> int:
+        """The longest row that it reads."""
+        return self.config.max_length
+
+    def new_cache(self) -> Cache:
+        """What rows are read piece by piece with; for a causal network."""
+        if not self.config.causal:
+            raise MoldiffError("cache: got a network that sees both ways, it needs a causal one")
+        return Cache(self.config.depth)
+
+    def forward(
+        self, x_t: Tensor, t: Tensor, cond: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """Log p(x_0 | x_t), (B, L, K) float32, for x_t (B, L), t (B,) and cond (B, C), NaN where null.
+
+        With ``cache``, x_t goes on where the rows that it has read end, and is added to it.
+        """
+        first = 0 if cache is None else cache.length
+        length = first + x_t.shape[1]
+        h = self.tokens(x_t) + self._edges(length)[first:]
         signal = self._signal(t, cond, x_t.shape[0])
         if signal is not None and self.time is None:
             h = h + signal[:, None]
-        rotation = self.rotation[:, :length].to(h.dtype)
-        for block in self.blocks:
-            h = block(h, rotation, signal)
+        rotation = self.rotation[:, first:length].to(h.dtype)
+        kept: Sequence[Attention | None] = [None] * len(self.blocks) if cache is None else cache.blocks
+        for block, mine in zip(self.blocks, kept, strict=True):
+            h = block(h, rotation, signal, mine)
         logits: Tensor = self.head(self.norm(h))
         return logits.float().log_softmax(-1)
 

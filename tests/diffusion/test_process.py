@@ -171,10 +171,11 @@ def test_every_legal_sigma_keeps_the_marginal(
 
 @pytest.mark.parametrize(("alpha_t", "alpha_s"), LEVELS)
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
-def test_remasking_is_a_mix_of_posterior_and_marginal(
-    process: Process, alpha_t: float, alpha_s: float, share: float
+def test_masked_remasking_is_a_mix_of_posterior_and_marginal(
+    alpha_t: float, alpha_s: float, share: float
 ) -> None:
-    # lambda = sigma / (1 - alpha_s) exceeds 1 for masks, where 1 - lambda is then negative.
+    # lambda = sigma / (1 - alpha_s) may exceed 1, where 1 - lambda is then negative.
+    process = Masked(3)
     step = step_of(process, alpha_t, alpha_s)
     sigma = share * step.max_sigma
     x_t = torch.arange(process.num_states)[None]
@@ -184,6 +185,22 @@ def test_remasking_is_a_mix_of_posterior_and_marginal(
     posterior = process.posterior(p, x_t, alpha_t, alpha_s)
     fresh = process.marginal(process.carry_over(p, x_t), alpha_s)
     expected = (1 - mix) * posterior + mix * fresh
+    torch.testing.assert_close(process.transition(p, x_t, step, rates), expected, **EXACT)
+
+
+@pytest.mark.parametrize(("alpha_t", "alpha_s"), LEVELS)
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
+def test_remasking_is_a_longer_step_and_noise_on_top(
+    process: Process, alpha_t: float, alpha_s: float, share: float
+) -> None:
+    # A stretch of the forward process turns a token into noise with the chance sigma.
+    step = step_of(process, alpha_t, alpha_s)
+    sigma = share * (1 - alpha_s)
+    x_t = torch.arange(process.num_states)[None]
+    p = simplex(1, process.num_states, process.num_tokens)
+    rates = Rates(unmask_rate(step, sigma), sigma)
+    further = process.posterior(p, x_t, alpha_t, min(1.0, alpha_s / (1 - sigma)))
+    expected = further @ kernel(process, 1 - sigma)
     torch.testing.assert_close(process.transition(p, x_t, step, rates), expected, **EXACT)
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from moldiff.diffusion import events
-from moldiff.diffusion.adaptive_order import AdaptiveOrderSampler
 from moldiff.diffusion.categorical import normalise
+from moldiff.diffusion.corrector import Corrector
+from moldiff.diffusion.ordered import EntropyBound, OrderedSampler, Surest
 from moldiff.diffusion.process import Masked, Process, Uniform
 from moldiff.diffusion.remasking import (
     DFM,
@@ -32,6 +33,12 @@ from moldiff.errors import MoldiffError
 from moldiff.nn.cost import count_forwards
 from moldiff.types import Rows
 
+
+def odd(x: Tensor) -> Tensor:
+    """Some rows."""
+    return x.sum(-1) % 2 == 1
+
+
 REMASKINGS: list[Remasking] = [
     Ancestral(),
     Cap(0.5),
@@ -49,8 +56,15 @@ SAMPLERS: list[Any] = [
     *(Sampler(Uniform(3), 8, r) for r in REMASKINGS),
     Sampler(Uniform(3), 8, level="x0"),
     Sampler(Masked(3), 8, Cap(0.5), readout=Readout(0.8, 0.9)),
+    Sampler(Masked(3), 8, corrector=Corrector(every=2, corrections=3, final=2)),
+    Sampler(Masked(3), 8, Cap(0.5), corrector=Corrector(every=1, top_k=1, draw="predictor")),
+    Sampler(Masked(3), 8, corrector=Corrector(every=1, mode="sample", guidance="none")),
+    Sampler(Masked(3), 8, Confidence(Cap(1.0)), corrector=Corrector(every=3, gate=True, well_formed=odd)),
     FirstHittingSampler(Masked(3)),
-    AdaptiveOrderSampler(Masked(3)),
+    OrderedSampler(Masked(3), Surest("margin", 1.0)),
+    OrderedSampler(Masked(3), Surest("probability")),
+    OrderedSampler(Masked(3), Surest("entropy", 0.1)),
+    OrderedSampler(Masked(3), EntropyBound(0.5)),
 ]
 
 
@@ -84,9 +98,12 @@ def both(log_probs: Any, x_t: Tensor, t: Tensor) -> Tensor:
 
 
 def named(sampler: Any) -> str:
-    if isinstance(sampler, FirstHittingSampler | AdaptiveOrderSampler):
+    if isinstance(sampler, FirstHittingSampler):
         return type(sampler).__name__
-    return f"{type(sampler.process).__name__}-{sampler.level}-{sampler.remasking}"
+    if isinstance(sampler, OrderedSampler):
+        return str(sampler.order)
+    corrector = sampler.corrector and f"-{sampler.corrector.mode}-{sampler.corrector.every}"
+    return f"{type(sampler.process).__name__}-{sampler.level}-{sampler.remasking}{corrector or ''}"
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=named)

@@ -1,0 +1,94 @@
+"""The noisy classifier: a transformer that reads noisy rows and tells classes of the clean ones."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moldiff.errors import MoldiffError
+from moldiff.nn.cache import Fork
+from moldiff.nn.embedding import TimeEmbedding
+from moldiff.nn.transformer import Block, TransformerConfig, rotary_angles
+
+
+@final
+class Classifier(nn.Module):
+    """Log-probabilities of classes for rows of one length, from the mean of their positions' features.
+
+    Its slots are what it answers, one head each. Rows are states, or weights over the states, by which a
+    gradient can be taken. A causal one answers at every prefix, from the mean over that prefix.
+    """
+
+    edges: nn.Parameter
+    rotation: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = [slot.classes for slot in config.slots]
+        if not self.classes or min(self.classes) < 2:
+            raise MoldiffError(f"classes of a classifier: got {self.classes}, needs labels of 2 or more each")
+        width = config.width
+        self.tokens = nn.Embedding(config.num_states, width)
+        self.edges = nn.Parameter(torch.empty(2, config.max_length, width))
+        self.time = TimeEmbedding(width) if config.time else None
+        self.blocks = nn.ModuleList(Block(config, config.time) for _ in range(config.depth))
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, sum(self.classes))
+        rotation = rotary_angles(config.max_length, width // config.heads)
+        self.register_buffer("rotation", rotation, persistent=False)
+        nn.init.normal_(self.tokens.weight, std=0.02)
+        nn.init.normal_(self.edges, std=0.02)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x_t: Tensor, t: Tensor, fork: int | None = None) -> Tensor:
+        """Log p(y | x_t), (B, C, M) float32, -inf behind a label's last class; causal (B, L, C, M).
+
+        Args:
+            x_t: (B, L) states, or (B, L, S) weights over the states in a floating type.
+            t: (B,) times in [0, 1]; a classifier without time does not look at them.
+            fork: of a causal one: each token from this place on is one that may follow those before the
+                place, and they do not see each other.
+        """
+        paths = None if fork is None else Fork(fork)
+        places = torch.arange(x_t.shape[1], device=x_t.device)
+        places = places if paths is None else paths.places(places)
+        length = 1 + int(places[-1])
+        weighted = x_t.is_floating_point()
+        h = x_t.to(self.tokens.weight.dtype) @ self.tokens.weight if weighted else self.tokens(x_t)
+        h = h + self._edges(length)[places]
+        signal = None if self.time is None else self.time(t.to(torch.float32))
+        rotation = self.rotation[:, places].to(h.dtype)
+        for block in self.blocks:
+            h = block(h, rotation, signal, paths)
+        # Two rows are told apart by small differences of their answers, so these are not rounded to bfloat16.
+        with torch.autocast(h.device.type, enabled=False):
+            return self._answer(self.norm(h.float()), fork)
+
+    def _answer(self, h: Tensor, fork: int | None) -> Tensor:
+        """Log-probabilities from features h (B, L, D)."""
+        if self.config.causal:
+            first = h[:, :fork]
+            seen = torch.arange(1, first.shape[1] + 1, device=h.device, dtype=h.dtype)
+            pooled = first.cumsum(1) / seen[:, None]
+            if fork is not None:
+                paths = (first.sum(1, keepdim=True) + h[:, fork:]) / (fork + 1)
+                pooled = torch.cat([pooled, paths], 1)
+        else:
+            pooled = h.mean(1)
+        most = max(self.classes)
+        parts = self.head(pooled).split(self.classes, -1)
+        each = [functional.pad(p.log_softmax(-1), (0, most - p.shape[-1]), value=-torch.inf) for p in parts]
+        return torch.stack(each, -2)
+
+    def _edges(self, length: int) -> Tensor:
+        """Where a position stands: its distance from the start and, where the end is seen, from the end."""
+        if length > self.config.max_length:
+            raise MoldiffError(
+                f"row length: got {length}, the classifier takes at most {self.config.max_length}"
+            )
+        if self.config.causal:
+            return self.edges[0, :length]
+        return self.edges[0, :length] + self.edges[1, :length].flip(0)
