@@ -12,6 +12,9 @@ from moldiff.diffusion.walk import given, null
 from moldiff.errors import MoldiffError
 from moldiff.types import LogProbs
 
+LARGEST = 1e6
+"""Of a scale: far beyond it, products with log-probabilities overflow in float32."""
+
 
 @final
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class ClassifierFree:
     scale: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < math.inf:
-            raise MoldiffError(f"guidance scale: got {self.scale}, must be 0 or more and finite")
+        if not 0 <= self.scale <= LARGEST:
+            raise MoldiffError(f"guidance scale: got {self.scale}, must be 0 to {LARGEST:g}")
 
     def __call__(self, log_probs: LogProbs, x_t: Tensor, t: Tensor) -> Tensor:
         if self.scale == 1:

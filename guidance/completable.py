@@ -50,6 +50,10 @@ class Completable:
             # Where nothing would be left, by tokens given or drawn together, the later rule gives way.
             both = forbidden | rule
             forbidden = torch.where(both.all(-1, keepdim=True), forbidden, both)
+        if log_p.shape[1] < x_t.shape[1]:
+            # From left to right a prediction is of one place, the first without a token.
+            place = (x_t == self.mask).int().argmax(1)
+            forbidden = forbidden[torch.arange(len(x_t), device=x_t.device), place][:, None]
         return normalise(log_p.masked_fill(forbidden, -math.inf))
 
     def odd(self, x_t: Tensor, tokens: int) -> Tensor:
