@@ -1,0 +1,1 @@
+"""Studies: many runs of several methods, sampled, scored, and set side by side at equal cost."""
