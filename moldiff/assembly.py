@@ -12,9 +12,11 @@ from torch import Tensor
 from moldiff import registry
 from moldiff.conditions import ConditionSpec
 from moldiff.config import Setting, TrainConfig
-from moldiff.diffusion.process import Level, Process
+from moldiff.diffusion.process import Formulation, Level
+from moldiff.diffusion.random import RowRandom
 from moldiff.diffusion.walk import Readout
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, Unfit
+from moldiff.nn.classifier import Classifier
 from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.transformer import Transformer, TransformerConfig
 
@@ -25,26 +27,36 @@ def build_tokenizer(modality: str, state: dict[str, Any]) -> Any:
     return registry.resolve("tokenizer", name).from_state(state)
 
 
-def build_process(config: TrainConfig, num_tokens: int) -> Process:
-    """The forward process that a configuration names."""
-    schedule = registry.build("schedule", config.process.schedule, **config.process.options)
-    process: Process = registry.build(
-        "process", config.process.name, num_tokens=num_tokens, schedule=schedule
-    )
+def build_process(config: TrainConfig, num_tokens: int) -> Formulation:
+    """The forward process that a configuration names; MoldiffError where it takes no schedule and has one."""
+    name, asked = config.process.name, config.process
+    schedule = registry.build("schedule", asked.schedule, **asked.options)
+    options = {"num_tokens": num_tokens, "schedule": schedule}
+    if "schedule" not in inspect.signature(registry.resolve("process", name)).parameters:
+        if asked.schedule != type(asked)().schedule or asked.options:
+            raise MoldiffError(f"process.schedule: got {asked.schedule}, but {name} has none; leave it out")
+        del options["schedule"]
+    process: Formulation = registry.build("process", name, **options)
     return process
 
 
+def build_objective(process: Formulation, random: RowRandom, t_min: float = 0.0) -> Any:
+    """What a model of a process is trained with, and by which a row's likelihood is found."""
+    return registry.build("objective", registry.name_of("process", process), process, random, t_min)
+
+
 def network_config(
-    config: TrainConfig, process: Process, max_length: int, conditions: Sequence[ConditionSpec]
+    config: TrainConfig, process: Formulation, max_length: int, conditions: Sequence[ConditionSpec]
 ) -> TransformerConfig:
     """The size of the network that a configuration asks for."""
     slots = tuple(ConditionSlot(c.classes) for c in conditions)
     size = config.network.model_dump()
-    return TransformerConfig(process.num_tokens, process.num_states, max_length, slots=slots, **size)
+    size["causal"] = process.causal
+    return TransformerConfig(process.num_outputs, process.num_states, max_length, slots=slots, **size)
 
 
 def build_network(
-    config: TrainConfig, process: Process, max_length: int, conditions: Sequence[ConditionSpec]
+    config: TrainConfig, process: Formulation, max_length: int, conditions: Sequence[ConditionSpec]
 ) -> Transformer:
     """A fresh network of the configured size, its weights a function of the seed."""
     size = network_config(config, process, max_length, conditions)
@@ -54,7 +66,21 @@ def build_network(
         return Transformer(size)
 
 
-def misfit(size: TransformerConfig, weights: Mapping[str, Tensor]) -> str | None:
+def build_classifier(
+    config: TrainConfig, process: Formulation, max_length: int, conditions: Sequence[ConditionSpec]
+) -> Classifier:
+    """A fresh classifier of the configured size, its weights a function of the seed."""
+    size = network_config(config, process, max_length, conditions)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Classifier(size)
+
+
+def misfit(
+    size: TransformerConfig,
+    weights: Mapping[str, Tensor],
+    kind: type[Transformer] | type[Classifier] = Transformer,
+) -> str | None:
     """Why weights are not those of a network of this size, None where they are; nothing large is built."""
     if size.depth > len(weights):
         return f"{size.depth} blocks, but {len(weights)} arrays"
@@ -66,7 +92,7 @@ def misfit(size: TransformerConfig, weights: Mapping[str, Tensor]) -> str | None
     if largest > count:
         return f"a dimension of {largest:.3g}, but {count} weights"
     with torch.device("meta"):
-        expected = {name: value.shape for name, value in Transformer(size).state_dict().items()}
+        expected = {name: value.shape for name, value in kind(size).state_dict().items()}
     return difference(expected, weights)
 
 
@@ -85,16 +111,75 @@ def _shape(shape: torch.Size | None) -> str:
     return "absent" if shape is None else " x ".join(map(str, shape)) or "a number"
 
 
-def build_sampler(process: Process, setting: Setting, level: Level | None = None) -> Any:
-    """The sampler of a setting; MoldiffError where it does not take the setting's options."""
+def build_sampler(process: Formulation, setting: Setting, level: Level | None = None) -> Any:
+    """The sampler of a setting; MoldiffError where it does not go with the options or the process."""
     name, options = setting.sampler, setting.options
+    if setting.complete:
+        check_complete(process)
     takes = inspect.signature(registry.resolve("sampler", name)).parameters
-    for key, value in options.items():
-        if key in takes and isinstance(value, str) != isinstance(takes[key].default, str):
-            kind = "a number" if isinstance(value, str) else "a name"
-            raise MoldiffError(f"sampler {name}: got {key} = {value!r}, needs {kind}")
+    options = {
+        key: _typed(f"sampler {name}", key, value, takes[key].default) if key in takes else value
+        for key, value in options.items()
+    }
     readout = Readout(setting.temperature, setting.top_p, setting.nucleus)
-    return registry.build("sampler", name, process, setting.steps, level, readout, **options)
+    try:
+        return _sampler(name, process, setting.steps, level, readout, **options)
+    except Unfit as error:
+        choices = ", ".join(samplers_of(process))
+        got = _model_of(process)
+        raise MoldiffError(
+            f"sampler {name}: got {got}, it takes {error.takes}; choose from {choices}"
+        ) from None
+
+
+def check_complete(process: Formulation) -> None:
+    """Refuses completable rows of a process whose noise cannot be told from tokens."""
+    if process.num_states == process.num_tokens:
+        raise MoldiffError(f"complete: got {_model_of(process)}, it takes masks only; leave it off")
+
+
+def _typed(what: str, key: str, value: float | str, default: Any) -> Any:
+    """An option's value as its default is: a name, a number, a whole number, or true or false."""
+    if isinstance(default, bool):
+        spelt = {"true": True, "false": False, "1.0": True, "0.0": False, "1": True, "0": False}
+        if str(value).lower() in spelt:
+            return spelt[str(value).lower()]
+        raise MoldiffError(f"{what}: got {key} = {value!r}, needs true or false")
+    if isinstance(value, str) != isinstance(default, str):
+        kind = "a number" if isinstance(value, str) else "a name"
+        raise MoldiffError(f"{what}: got {key} = {value!r}, needs {kind}")
+    if isinstance(default, int) and not isinstance(value, str):
+        if not float(value).is_integer():
+            raise MoldiffError(f"{what}: got {key} = {value!r}, needs a whole number")
+        return int(value)
+    return value
+
+
+def samplers_of(process: Formulation) -> list[str]:
+    """The names of the samplers that run on a process, found by building each."""
+
+    def fits(name: str) -> bool:
+        try:
+            _sampler(name, process, 64, None, Readout())
+        except Unfit:
+            return False
+        return True
+
+    return [name for name in registry.SAMPLERS if fits(name)]
+
+
+def _sampler(name: str, process: Formulation, /, *fixed: Any, **options: Any) -> Any:
+    """A sampler by name; Unfit where its first parameter is of another kind than ``process``."""
+    kind = next(iter(inspect.signature(registry.resolve("sampler", name)).parameters.values())).annotation
+    if not isinstance(process, kind):
+        takes = "noise only" if process.causal else "autoregressive models only"
+        raise Unfit(f"sampler {name}", _model_of(process), takes)
+    return registry.build("sampler", name, process, *fixed, **options)
+
+
+def _model_of(process: Formulation) -> str:
+    kind = registry.name_of("process", process)
+    return f"{'an' if kind[0] in 'aeio' else 'a'} {kind} model"
 
 
 def pick_device(name: str) -> torch.device:

@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol, Self, final
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moldiff import registry
 from moldiff.assembly import build_sampler
-from moldiff.checkpoint import Card
 from moldiff.config import Setting
-from moldiff.diffusion.process import Level, Process
+from moldiff.diffusion.process import Level
+from moldiff.diffusion.steering import Found
 from moldiff.errors import MoldiffError
-from moldiff.nn.cost import count_forwards
+from moldiff.guided import Loaded as Loaded
+from moldiff.guided import guided, resolved
+from moldiff.nn.cost import Cost, count_forwards
 from moldiff.nn.precision import autocast
-from moldiff.nn.transformer import Transformer
-from moldiff.plan import Alike, ByLine, Drawn, Ids, Plan
+from moldiff.plan import Drawn, Ids
+from moldiff.repair import Repair
 from moldiff.request import Request
-from moldiff.targets import Table
-from moldiff.types import Guidance, Modality, Rows
+from moldiff.search import Reward
+from moldiff.types import Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
-
-
-class Loaded(Protocol):
-    """A model ready to generate."""
-
-    card: Card
-    device: torch.device
-    modality: Modality
-    tokenizer: Any
-    process: Process
-    network: Transformer
-    table: Table
-    reference: Any
 
 
 @final
@@ -53,6 +43,11 @@ class Spent:
         tokens: the same times their length.
         seconds: by the clock, sampling alone.
         distance: the sum of the rows' distances from their targets, as ``Drawn`` has them.
+        asked: readable rows whose reward a search asked for, repeats too.
+        classifier_rows: rows that a classifier was asked about.
+        classifier_tokens: the same times their length.
+        classifier_gradients: of these rows, those by which a gradient was taken, twice as dear again.
+        repair_rows: of ``rows``, those that a repair asked about.
     """
 
     drawn: int = 0
@@ -60,6 +55,11 @@ class Spent:
     tokens: int = 0
     seconds: float = 0.0
     distance: float = 0.0
+    asked: int = 0
+    classifier_rows: int = 0
+    classifier_tokens: int = 0
+    classifier_gradients: int = 0
+    repair_rows: int = 0
 
     def __add__(self, other: Spent) -> Self:
         """Both together."""
@@ -76,6 +76,21 @@ class Spent:
             "molecules_per_second": round(n / seconds, 2) if seconds else 0.0,
         }
 
+    def redrawn(self) -> float:
+        """Forwards that a repair took, per sample."""
+        return round(self.repair_rows / self.drawn, 3) if self.drawn else 0.0
+
+    def asked_besides(self) -> dict[str, float]:
+        """What a summary says of a classifier's share, and of both networks together."""
+        n, rows, tokens = max(1, self.drawn), self.classifier_rows, self.classifier_tokens
+        return {
+            "classifier_forwards_per_molecule": round(rows / n, 3),
+            "classifier_token_forwards_per_molecule": round(tokens / n, 2),
+            "classifier_gradients_per_molecule": round(self.classifier_gradients / n, 3),
+            "all_forwards_per_molecule": round((self.rows + rows) / n, 3),
+            "all_token_forwards_per_molecule": round((self.tokens + tokens) / n, 2),
+        }
+
 
 @final
 class Batches:
@@ -86,73 +101,145 @@ class Batches:
     """
 
     def __init__(self, model: Loaded, request: Request) -> None:
+        request = resolved(model, request)
         self._model, self._request = model, request
         self.setting: Setting = request.setting(model.card.default)
-        self.level: Level = request.level or model.process.level
-        self.plan = plan_of(model, request)
-        self._sampler = build_sampler(model.process, self.setting, request.level)
+        #: What pushes the rows, with the plan and the training rows that it goes by.
+        self.guided = guided(model, request, self.setting)
+        self.plan, level = self.guided.plan, self.guided.level
+        self.level: Level = level or model.process.level
+        self._sampler = self._correcting(build_sampler(model.process, self.setting, level))
         #: Reverse steps; None for a sampler without.
         self.steps: int | None = getattr(self._sampler, "steps", None)
-        self._guidance = self._guided()
+        #: Whether the sampler says how long a row is, and not the plan.
+        self._own_length: bool = getattr(self._sampler, "own_length", False)
+        if self._own_length and self.setting.complete:
+            raise MoldiffError("complete: got rows of their own length, it takes length=drawn only")
         #: What has been spent so far.
         self.spent = Spent()
+        #: By row of a search, the reward of what was kept and of the sample without the search.
+        self.rewards: dict[int, tuple[float, float]] = {}
+        self._reward = self._searched()
+        #: What draws rows again that are no items; None where they are left as they are.
+        self.repair: Repair | None = None
+        if request.repair:
+            self.repair = Repair(model.modality, model.tokenizer, model.process, request.repair)
 
     def draw(self, ids: Ids) -> Iterator[tuple[Ids, list[list[int]]]]:
         """Rows ids (B,) in parts of one length: their numbers and tokens. The cost is counted on the way."""
         drawn = self.plan.draw(ids, self._request.seed)
+        if self._own_length:
+            longest = np.full_like(drawn.lengths, self._model.network.max_length)
+            drawn = replace(drawn, lengths=longest)
         budget = AUTO_TOKENS[self._model.device.type]
         for length in np.unique(drawn.lengths):
             index = np.flatnonzero(drawn.lengths == length)
             size = self._request.batch_size or max(1, budget // int(length))
+            size = max(1, size // self.particles)
             for part in np.split(index, range(size, len(index), size)):
                 yield ids[part], self._counted(ids, drawn, part)
+
+    @property
+    def particles(self) -> int:
+        """How many rows are walked for each that is drawn."""
+        return 1 if self._request.search is None else self._request.search.size
+
+    @property
+    def sought(self) -> list[str]:
+        """What a search seeks, in words."""
+        return [] if self._reward is None else self._reward.texts
+
+    def close(self) -> None:
+        """Ends what the search has started."""
+        if self._reward is not None:
+            self._reward.close()
 
     def _counted(self, ids: Ids, drawn: Drawn, part: Ids) -> list[list[int]]:
         """The tokens of a part of what was drawn, of one length."""
         told = None if drawn.cond is None else drawn.cond[torch.from_numpy(part)]
         length, precision = int(drawn.lengths[part[0]]), self._request.precision
-        started, whole = time.perf_counter(), 0
-        with count_forwards(self._model.network) as cost, autocast(self._model.device, precision):
+        rows = Rows(torch.from_numpy(ids[part]), length, told)
+        started, whole, again = time.perf_counter(), 0, 0
+        asked = 0 if self._reward is None else self._reward.asked
+        network, classifier = self._model.network, self.guided.classifier
+        besides = nullcontext(Cost()) if classifier is None else count_forwards(classifier.network)
+        with count_forwards(network) as cost, besides as more, autocast(self._model.device, precision):
             try:
-                tokens: list[list[int]] = self._sampled(torch.from_numpy(ids[part]), length, told).tolist()
+                tokens = self._sampled(rows, self._request.seed)
+                if self.repair is not None:
+                    first = cost.rows
+                    tokens = self.repair(rows, tokens, self._request.seed, self._sampled)
+                    again = cost.rows - first
                 whole = len(part)
-                return tokens
+                # Rows of their own length are filled up with what is no token.
+                sizes = (tokens < self._model.process.num_tokens).sum(1).tolist()
+                return [row[:size] for row, size in zip(tokens.tolist(), sizes, strict=True)]
             finally:
                 # Of a part that an interrupt ends, the rows are lost but not what they cost.
                 seconds = time.perf_counter() - started
                 away = float(drawn.distance[part].sum()) if whole else 0.0
-                self.spent += Spent(whole, cost.rows, cost.tokens, seconds, away)
+                calls = 0 if self._reward is None else self._reward.asked - asked
+                classified = more.rows, more.tokens, more.gradients
+                self.spent += Spent(whole, cost.rows, cost.tokens, seconds, away, calls, *classified, again)
 
-    def _sampled(self, ids: Tensor, length: int, cond: Tensor | None) -> Tensor:
+    def _sampled(self, rows: Rows, seed: int) -> Tensor:
+        """The tokens (B, L) of rows on the CPU, there too."""
         device = self._model.device
-        rows = Rows(ids.to(device), length, None if cond is None else cond.to(device))
+        there = _of(rows, lambda each: each.to(device))
         try:
-            tokens: Tensor = self._sampler(
-                self._model.network, rows, self._guidance, self._request.seed
-            ).cpu()
+            tokens: Tensor = self._sampler(self._model.network, there, self.guided.guidance, seed).cpu()
             return tokens
         except torch.OutOfMemoryError:
-            if len(ids) == 1:
+            if len(rows.ids) == 1:
                 raise MoldiffError(f"device {device}: out of memory for a single row") from None
         # Samples do not depend on the batch, so two halves are as good as the whole.
-        half = len(ids) // 2
-        halves = (slice(None, half), slice(half, None))
-        return torch.cat([self._sampled(ids[h], length, None if cond is None else cond[h]) for h in halves])
+        half = len(rows.ids) // 2
+        halves = (_of(rows, lambda each: each[:half]), _of(rows, lambda each: each[half:]))
+        return torch.cat([self._sampled(part, seed) for part in halves])
 
-    def _guided(self) -> Guidance:
-        """The guidance of the setting; MoldiffError where it does not act at the level asked for."""
-        guidance: Guidance = registry.build("guidance", "cfg", scale=self.setting.scale)
-        if not self.setting.complete:
-            return guidance
-        if self.level != "x0":
-            raise MoldiffError(f"complete: got level {self.level}, it takes x0 only; leave it off")
-        mask, balance = self._model.process.num_tokens, self._model.tokenizer.balance()
-        restricted: Guidance = registry.build("guidance", "completable", guidance, mask, balance)
-        return restricted
+    def _correcting(self, sampler: Any) -> Any:
+        """A sampler whose corrections may ask what is sane; MoldiffError where the model makes none."""
+        corrector, model = getattr(sampler, "corrector", None), self._model
+        if corrector is None or not corrector.active:
+            return sampler
+        name = f"sampler {self.setting.sampler}"
+        if not model.card.corrects:
+            raise MoldiffError(
+                f"{name}: got {model.card.name}, which was not trained to correct itself; choose mdlm, "
+                "remdm-conf, or a model trained with correction.weight=1"
+            )
+        if corrector.guidance == "none" and self.guided.classifier is not None:
+            raise MoldiffError(f"{name}: got guidance=none with a classifier, it takes guidance=full then")
+
+        def sane(tokens: Tensor) -> Tensor:
+            raw = [model.tokenizer.decode(row) for row in tokens.tolist()]
+            found = [item is not None for item in model.modality.canonical(raw)]
+            return torch.tensor(found, dtype=torch.bool, device=tokens.device)
+
+        return replace(sampler, corrector=replace(corrector, well_formed=sane))
+
+    def _searched(self) -> Reward | None:
+        """Puts the search, where there is one, on top of the sampler; the reward that it asks for."""
+        model, request = self._model, self._request
+        if request.search is None:
+            return None
+        wanted, limits = request.search.rewards, (request.workers, request.oracle_timeout)
+        reward = Reward(model.modality, model.tokenizer, wanted, *limits)
+        self._sampler = request.search.on(self._sampler, reward, self._told)
+        return reward
+
+    def _told(self, found: Found) -> None:
+        """Notes the rewards of rows that a search has drawn."""
+        kept = found.rewards.gather(-1, found.kept[:, None])[:, 0]
+        first = found.rewards[:, 0].tolist()
+        if self._request.search is None or not self._request.search.shows_plain:
+            first = [math.nan] * len(first)
+        self.rewards.update(zip(found.ids.tolist(), zip(kept.tolist(), first, strict=True), strict=True))
 
 
-def plan_of(model: Loaded, request: Request) -> Plan:
-    """What a request asks of each row; MoldiffError where the model does not know it."""
-    if request.targets_from is not None:
-        return ByLine(model.table, model.card.conditions, request.targets_from)
-    return Alike(model.table, model.card.conditions, request.targets)
+def _of(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
+    """Rows of which all that there is was changed."""
+    cond, tokens, frozen = (
+        None if each is None else change(each) for each in (rows.cond, rows.tokens, rows.frozen)
+    )
+    return Rows(change(rows.ids), rows.length, cond, tokens, frozen)

@@ -23,7 +23,7 @@ from torch import Tensor
 from moldiff.conditions import ConditionSpec
 from moldiff.config import Setting, TrainConfig, explain
 from moldiff.errors import MoldiffError, unknown
-from moldiff.files import written
+from moldiff.files import check_source, written
 
 FORMAT = 1
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -49,6 +49,30 @@ class Metric(_Section):
     seeds: tuple[int, ...]
     samples: int
     command: str
+
+
+class Reliability(_Section):
+    """How a classifier does on held-out rows at one noise level.
+
+    Args:
+        name: the label.
+        t: the noise level; for a causal classifier, the share of each row that it did not see.
+        rows: how many were asked about.
+        base_rate: the share of them in class 1.
+        auc: the area under the receiver operating characteristic; None where all rows are of one class.
+        calibration_error: the mean distance of the predicted chance from the share seen, over the bins.
+        cross_entropy: in nats a row.
+        bins: of predicted chances, those that hold any row: rows, mean chance, share in class 1.
+    """
+
+    name: str
+    t: float
+    rows: int
+    base_rate: float
+    auc: float | None
+    calibration_error: float
+    cross_entropy: float
+    bins: tuple[tuple[int, float, float], ...]
 
 
 class Origin(_Section):
@@ -78,7 +102,18 @@ class Card(_Section):
     versions: dict[str, str]
     default: Setting
     metrics: tuple[Metric, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
     origin: Origin | None = None
+
+    @property
+    def kind(self) -> Literal["denoiser", "classifier"]:
+        """What the model is: one generates from a denoiser, a classifier guides one."""
+        return self.config.task
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it was trained to correct itself."""
+        return self.config.correction is not None and self.config.correction.weight > 0
 
     @model_validator(mode="after")
     def _conditions_can_be_asked_for(self) -> Self:
@@ -239,6 +274,7 @@ def published(network: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> bytes:
+    check_source(path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from reprlib import Repr
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -19,18 +21,31 @@ from pydantic import (
 )
 
 from moldiff.conditions import ConditionSpec
-from moldiff.errors import MoldiffError, unknown
+from moldiff.errors import MoldiffError, short, unknown
+from moldiff.files import check_source
+from moldiff.registry import DEFAULT_SAMPLERS
+
+#: A few lines of YAML can stand for more entries than any memory holds: only some of them are written out.
+_SHOWN = Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _home(path: Path) -> Path:
+    """The path with ~ spelt out, where that is somebody's."""
+    if "\0" in str(path):
+        raise ValueError("a path has no NUL character")
+    return Path(os.path.expanduser(path))
+
+
 #: A path as a person writes it: ~ is their home, and a name made of digits alone is still a name.
 UserPath = Annotated[
     Path,
     BeforeValidator(lambda value: str(value) if type(value) is int else value),
-    AfterValidator(Path.expanduser),
+    AfterValidator(_home),
 ]
 
 
@@ -96,6 +111,23 @@ class DropoutConfig(_Section):
     options: dict[str, float] = Field(default_factory=dict)
 
 
+class CorrectionConfig(_Section):
+    """The second term of training: the network corrects what it itself predicts (docs/training.md).
+
+    ``weight`` is the term's and ``denoise`` the usual bound's; ``input`` says what the network reads where
+    tokens were masked, ``visible`` what it reads elsewhere; ``errors`` weighted makes right tokens count
+    little; ``t_min`` is the least time at which a row is corrected; ``split`` saves memory.
+    """
+
+    weight: float = Field(default=1.0, ge=0)
+    denoise: float = Field(default=1.0, ge=0)
+    input: Literal["argmax", "sampled", "mix"] = "argmax"
+    visible: Literal["carry_over", "raw"] = "carry_over"
+    errors: Literal["plain", "weighted"] = "plain"
+    t_min: float = Field(default=0.1, ge=0, lt=1)
+    split: bool = True
+
+
 class Setting(_Section):
     """How a model is sampled when the caller does not say; ``options`` are the sampler's own, such as eta.
 
@@ -103,7 +135,7 @@ class Setting(_Section):
     """
 
     sampler: str = "mdlm"
-    steps: int = Field(default=64, ge=1)
+    steps: int = Field(default=64, ge=1, le=1_000_000)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     nucleus: Literal["standard", "inclusive"] = "standard"
@@ -115,11 +147,14 @@ class Setting(_Section):
 class TrainConfig(_Section):
     """One training run.
 
+    ``task`` is what is trained: a denoiser, from which one generates, or a classifier of noisy rows, which
+    answers the class conditions and guides a denoiser; with an autoregressive process, of clean beginnings.
     ``batch_tokens`` is the most tokens a step takes, fewer where a length has few rows; ``max_steps`` counts
     steps; ``precision`` auto means bfloat16 where the device computes in it; ``compile`` compiles the
     network's blocks where a compiler is there: some 20 s once, then steps about a third shorter on a CPU.
     """
 
+    task: Literal["denoiser", "classifier"] = "denoiser"
     description: str = ""
     license: str = ""
     out: UserPath = Path("runs/model")
@@ -139,14 +174,29 @@ class TrainConfig(_Section):
     process: ProcessConfig = ProcessConfig()
     conditions: tuple[ConditionSpec, ...] = ()
     condition_dropout: DropoutConfig = DropoutConfig()
+    correction: CorrectionConfig | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     default: Setting = Setting()
+
+    @model_validator(mode="after")
+    def _own_sampler(self) -> Self:
+        """Takes the sampler of the process where none is named."""
+        own = DEFAULT_SAMPLERS.get(self.process.name)
+        if own is not None and "sampler" not in self.default.model_fields_set:
+            # Not by a copy: a validator has to return its own object.
+            object.__setattr__(self, "default", self.default.model_copy(update={"sampler": own}))
+        return self
 
 
 def shipped() -> list[str]:
     """Names of the configurations that come with the package."""
     folder = resources.files("moldiff.configs")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    # The settings of the study lie there too.
+    return sorted(
+        f.name.removesuffix(".yaml")
+        for f in folder.iterdir()
+        if f.name.endswith(".yaml") and f.name != "study.yaml"
+    )
 
 
 def load(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -167,9 +217,9 @@ def load(source: str, overrides: Sequence[str] = ()) -> TrainConfig:
 def explain(error: ValidationError) -> str:
     """The first fault of a validation, in one line: where, what was wrong, what was given."""
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "whole"
+    where = short(".".join(str(part) for part in fault["loc"])) or "whole"
     message = fault["msg"].removeprefix("Value error, ").replace("\n", " ")
-    got = repr(fault["input"])
+    got = _SHOWN.repr(fault["input"])
     return f"{where}: {message}, got {got if len(got) <= 80 else got[:77] + '...'}"
 
 
@@ -178,6 +228,7 @@ def _read(source: str) -> dict[str, Any]:
     if source in shipped():
         text = (resources.files("moldiff.configs") / f"{source}.yaml").read_text("utf-8")
     elif path.suffix in {".yaml", ".yml"}:
+        check_source(path)
         try:
             text = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:

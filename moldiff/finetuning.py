@@ -107,7 +107,7 @@ class FromModel:
     def settings(self, config: TrainConfig) -> TrainConfig:
         """The configuration with the model's network, and the model's word on what it leaves out."""
         card, given = self.card, config.model_fields_set
-        left = {key: getattr(card.config, key) for key in ("conditions", "condition_dropout")}
+        left = {key: getattr(card.config, key) for key in ("conditions", "condition_dropout", "correction")}
         return config.model_copy(
             update={
                 **{key: value for key, value in left.items() if key not in given},
@@ -204,6 +204,10 @@ def start(init_from: str | None) -> Start:
         return Scratch()
     source = Checkpoint.load(find(init_from))
     card, weights = source.card, source.part("network")
+    if card.kind != "denoiser":
+        raise MoldiffError(
+            f"--init-from: got {init_from}, which is a {card.kind}; name a model that generates"
+        )
     tokenizer = build_tokenizer(card.config.data.modality, card.tokenizer)
     process = build_process(card.config, tokenizer.vocab_size)
     fault = misfit(network_config(card.config, process, card.max_length, card.conditions), weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -10,11 +11,17 @@ import pandas as pd
 import torch
 
 from moldiff import checkpoint, registry
-from moldiff.assembly import build_network, build_process, misfit, network_config, pick_device
+from moldiff.assembly import (
+    build_network,
+    build_process,
+    build_tokenizer,
+    misfit,
+    network_config,
+    pick_device,
+)
 from moldiff.batches import AUTO_TOKENS as AUTO_TOKENS
-from moldiff.batches import plan_of
 from moldiff.checkpoint import Card, Checkpoint
-from moldiff.diffusion.process import Process
+from moldiff.diffusion.process import Formulation
 from moldiff.errors import MoldiffError
 from moldiff.nn.precision import bound_caches
 from moldiff.nn.transformer import Transformer
@@ -22,7 +29,7 @@ from moldiff.outcome import Outcome
 from moldiff.request import Asked, Request, asked_for
 from moldiff.stream import Progress as Progress
 from moldiff.stream import Stream
-from moldiff.targets import Table
+from moldiff.targets import table_of
 from moldiff.totals import missed, ranked
 from moldiff.types import Modality
 
@@ -36,15 +43,31 @@ class Model:
         bound_caches()
         self.card: Card = source.card
         self.device: torch.device = pick_device(device)
-        self.modality: Modality = registry.build("modality", self.card.config.data.modality)
-        self.tokenizer = self.modality.tokenizer(self.card.tokenizer)
-        self.process: Process = build_process(self.card.config, self.tokenizer.vocab_size)
+        self.tokenizer = build_tokenizer(self.card.config.data.modality, self.card.tokenizer)
+        self.process: Formulation = build_process(self.card.config, self.tokenizer.vocab_size)
         self.network = self._network(source).to(self.device).eval()
-        self.table = _table(source)
-        self.reference: Any = self.modality.reference(source.part("reference"), self.card.versions)
+        self.table = table_of(source.part("table"), self.card.table, self.card.name)
+        self._known = source.part("reference")
+
+    # Both are made when they are first asked for: sampling alone needs no chemistry.
+    @cached_property
+    def modality(self) -> Modality:
+        """What its rows are."""
+        modality: Modality = registry.build("modality", self.card.config.data.modality)
+        return modality
+
+    @cached_property
+    def reference(self) -> Any:
+        """The modality's data set to be novel to; MoldiffError where the model's arrays hold none."""
+        return self.modality.reference(self._known, self.card.versions)
 
     def _network(self, source: Checkpoint) -> Transformer:
         card, weights = source.card, source.part("network")
+        if card.kind != "denoiser":
+            raise MoldiffError(
+                f"model {card.name}: it is a {card.kind}; to use it, name a model to generate from, "
+                "with guidance cbg and this as its classifier"
+            )
         size = network_config(card.config, self.process, card.max_length, card.conditions)
         fault = misfit(size, weights)
         if fault is not None:
@@ -87,16 +110,16 @@ class Model:
             stream.interrupted = True
         outcome = stream.outcome()
         frame = pd.concat(frames) if frames else outcome.first.head(0)
-        best = self._best(frame, request)
+        best = self._best(frame, stream)
         return Generation(frame.reset_index(drop=True), best, outcome)
 
-    def _best(self, frame: pd.DataFrame, request: Request) -> list[int]:
+    def _best(self, frame: pd.DataFrame, stream: Stream) -> list[int]:
         """Row numbers of distinct sane samples: novel ones first, nearest to the targets first."""
         places = pd.Series(range(len(frame)), index=frame.index)
         good = frame[frame["sane"]].drop_duplicates(self.modality.key)
-        goals = plan_of(self, request).goals(good.index.to_numpy(dtype="int64"))
+        goals = stream.plan.goals(good.index.to_numpy(dtype="int64"))
         values = {name: good[name].to_numpy(dtype=float) for name in goals}
-        order = ranked(good, missed(goals, values, self.table, len(good)))
+        order = ranked(good, missed(goals, values, stream.table, len(good)))
         return [int(place) for place in places[good.index[order]]]
 
 
@@ -171,13 +194,6 @@ def load(model: str = "qm9", device: str = "auto") -> Model:
     Raises:
         MoldiffError: no such model, a damaged or newer one, or a device that is not there.
     """
-    return Model(Checkpoint.load(checkpoint.find(model)), device)
-
-
-def _table(source: Checkpoint) -> Table:
-    arrays = source.part("table")
-    missing = [name for name in ("lengths", *source.card.table) if name not in arrays]
-    if missing:
-        raise MoldiffError(f"model {source.card.name}: its table lacks {', '.join(missing)}")
-    properties = {n: arrays[n].to(torch.float64).numpy() for n in source.card.table}
-    return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
+    found = Model(Checkpoint.load(checkpoint.find(model)), device)
+    _ = found.reference  # so that a model without one is refused here
+    return found

@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.assembly import build_objective
+from moldiff.diffusion.random import RowRandom
 from moldiff.errors import MoldiffError
 from moldiff.generation import AUTO_TOKENS, Model
 from moldiff.nn.precision import autocast
+from moldiff.types import Rows
 
 Floats = NDArray[np.float64]
+
+#: Times of an item at most: all of them go through the network at once.
+MOST_TIMES = 10_000
 
 
 @final
@@ -27,9 +31,11 @@ class Likelihood:
     """Bounds for N items, in nats; NaN with a reason where an item is outside the model's reach.
 
     Args:
-        total: (N,) upper bounds on -log p(item) = -log p(L) - log p(tokens | L).
-        length: (N,) the part -log p(L), exact.
-        se: (N,) standard errors of the estimates of ``total``.
+        total: (N,) upper bounds on -log p(item) = -log p(L) - log p(tokens | L), of an autoregressive model
+            -log p(item) itself.
+        length: (N,) the part -log p(L), exact; of an autoregressive model what it costs that the item ends
+            there and not before.
+        se: (N,) standard errors of the estimates of ``total``, 0 where nothing is estimated.
         tokens: (N,) tokens an item, 0 where it cannot be encoded.
         reasons: N reasons, None where there is a bound.
     """
@@ -49,33 +55,35 @@ class Likelihood:
 def bound(model: Model, items: Sequence[Any], times: int = 64, seed: int = 0) -> Likelihood:
     """The continuous-time bound of items, unconditionally, by ``times`` stratified times an item.
 
+    An autoregressive model knows the likelihood itself, in one forward an item, whatever ``times``.
+
     An item that is None has no bound, and the reason ``nothing``.
 
     Item i's estimate depends on (seed, i) alone. The precision is that of ``generate``.
     """
-    if times < 2:
-        raise MoldiffError(f"times: got {times}, must be at least 2")
-    encoded, reasons = _encode(model, items)
+    if not 2 <= times <= MOST_TIMES:
+        raise MoldiffError(f"times: got {times}, must be 2 to {MOST_TIMES}")
+    objective = build_objective(model.process, RowRandom(seed))
+    times = 1 if objective.exact else times
+    share = None if objective.exact else _length_law(model)
+    encoded, reasons = _encode(model, items, set(share or range(1, model.card.max_length + 1)))
     n = len(items)
     mean, se, length = (np.full(n, math.nan) for _ in range(3))
     lengths = np.array([len(tokens) for tokens in encoded], dtype=np.int64)
-    share = _length_law(model)
     for each in np.unique(lengths[lengths > 0]):
         rows = np.flatnonzero(lengths == each)
         size = max(1, AUTO_TOKENS[model.device.type] // (int(each) * times))
         for part in np.array_split(rows, -(-len(rows) // size)):
-            x_0 = torch.tensor([encoded[i] for i in part], device=model.device)
-            estimates = _estimates(model, x_0, torch.from_numpy(part).to(model.device), times, seed)
+            estimates, own = _estimates(model, [encoded[i] for i in part], part, objective, times)
             mean[part] = estimates.mean(1)
             # Stratification makes this an overestimate, which is the safe side.
-            se[part] = estimates.std(1, ddof=1) / math.sqrt(times)
-        length[rows] = -math.log(share[int(each)])
+            se[part] = 0.0 if objective.exact else estimates.std(1, ddof=1) / math.sqrt(times)
+            length[part] = -math.log(share[int(each)]) if share is not None else own
     return Likelihood(mean + length, length, se, lengths, reasons)
 
 
-def _encode(model: Model, items: Sequence[Any]) -> tuple[list[list[int]], list[str | None]]:
-    """Tokens and reasons; no tokens where there is a reason."""
-    known = set(_length_law(model))
+def _encode(model: Model, items: Sequence[Any], known: set[int]) -> tuple[list[list[int]], list[str | None]]:
+    """Tokens and reasons; no tokens where there is a reason. ``known`` are the lengths within reach."""
     encoded: list[list[int]] = []
     reasons: list[str | None] = []
     for item in items:
@@ -101,16 +109,19 @@ def _length_law(model: Model) -> dict[int, float]:
 
 
 @torch.no_grad()
-def _estimates(model: Model, x_0: Tensor, ids: Tensor, times: int, seed: int) -> Floats:
-    """One estimate a stratum of time of the bound of x_0 (B, L), in nats: (B, times)."""
-    random, (batch, length) = RowRandom(seed), x_0.shape
-    u = random.uniform(ids, 0, times, Stream.TIME)
-    t = ((torch.arange(times, device=ids.device) + 1 - u) / times).flatten()
-    noise = random.uniform(ids, 0, 2 * times * length, Stream.NOISE).view(batch * times, 2, length)
-    x = x_0.repeat_interleave(times, 0)
-    x_t = model.process.q_sample(x, t, noise.transpose(0, 1))
+def _estimates(
+    model: Model, tokens: list[list[int]], ids: NDArray[np.int64], objective: Any, times: int
+) -> tuple[Floats, Floats | None]:
+    """Estimates (B, times) of what the tokens cost, in nats, and (B,) what the length does, if known."""
+    x_0 = torch.tensor(tokens, device=model.device)
+    cond = torch.full((len(x_0), len(model.card.conditions)), torch.nan, device=x_0.device)
+    rows = Rows(
+        torch.from_numpy(ids).to(x_0.device),
+        x_0.shape[1],
+        cond if model.card.conditions else None,
+        tokens=x_0,
+        frozen=torch.ones_like(x_0, dtype=torch.bool),
+    )
     with autocast(model.device, "auto"):
-        cond = torch.full((len(x), len(model.card.conditions)), torch.nan, device=x.device)
-        log_x0 = model.network(x_t, t.float(), cond if model.card.conditions else None)
-    nelbo = model.process.nelbo(log_x0, x, x_t, t).sum(1)
-    return nelbo.view(batch, times).double().cpu().numpy()
+        found = objective.bound(model.network, rows, times)
+    return found.tokens.cpu().numpy(), None if found.length is None else found.length.cpu().numpy()

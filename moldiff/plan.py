@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moldiff.conditions import ConditionSpec
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, listed
+from moldiff.files import check_source
 from moldiff.targets import Goals, Table, Target, TargetSampler, parse
 
 Floats = NDArray[np.float64]
@@ -26,6 +27,8 @@ Ids = NDArray[np.int64]
 
 #: Sets of targets whose training rows are kept at hand; those of a set are found in some milliseconds.
 _KEPT = 128
+#: Columns of a file of targets at most: no model knows so many properties.
+_MOST_NAMES = 1000
 
 
 @final
@@ -124,6 +127,7 @@ def read_targets(path: Path, per_target: int = 1) -> TargetFile:
     count: Any = per_target
     if not isinstance(count, int) or count < 1:
         raise MoldiffError(f"per target: got {per_target!r}, must be a whole number of at least 1")
+    check_source(path)
     try:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
@@ -133,7 +137,7 @@ def read_targets(path: Path, per_target: int = 1) -> TargetFile:
         raise MoldiffError(f"targets: {path} is not UTF-8 text: byte {error.start}") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        names = tuple(name.strip() for name in next(reader, []))
+        names = _names(path, next(reader, []))
         rows, lines = [], []
         for row in reader:
             if row:
@@ -141,14 +145,21 @@ def read_targets(path: Path, per_target: int = 1) -> TargetFile:
                 lines.append(reader.line_num)
     except csv.Error as error:
         raise MoldiffError(f"targets: {path} line {reader.line_num}: {error}") from None
-    if not all(names) or len(set(names)) < len(names) or not names:
-        listed = ", ".join(map(repr, names)) or "nothing"
-        raise MoldiffError(f"targets: {path} needs distinct properties in its first line, got {listed}")
     if not rows:
         raise MoldiffError(f"targets: {path} has no line below its header")
     # As text, for pandas would take a column without an entry for numbers.
     cells = pd.DataFrame(rows, columns=list(names), dtype="str")
     return TargetFile(path, hashlib.sha256(data).hexdigest(), cells, np.array(lines), per_target)
+
+
+def _names(path: Path, header: list[str]) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in header)
+    if not names or not all(names) or len(set(names)) < len(names):
+        got = listed(map(repr, names)) or "nothing"
+        raise MoldiffError(f"targets: {path} needs distinct properties in its first line, got {got}")
+    if len(names) > _MOST_NAMES:
+        raise MoldiffError(f"targets: {path} has {len(names):,} columns, at most {_MOST_NAMES:,} are read")
+    return names
 
 
 def _row(path: Path, line: int, cells: list[str], width: int) -> list[str]:

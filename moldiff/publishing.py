@@ -11,6 +11,7 @@ from moldiff.checkpoint import HASHES, IN_TRAIN, LENGTHS, Card, Checkpoint, Orig
 from moldiff.conditions import ConditionSpec
 from moldiff.config import TrainConfig
 from moldiff.intake import settings
+from moldiff.nn.classifier import Classifier
 from moldiff.nn.transformer import Transformer
 
 #: What a token file says of its source and the card repeats.
@@ -24,7 +25,7 @@ def run_facts(config: TrainConfig, data: Any, steps_per_epoch: int, held_out: fl
         "steps": steps,
         "tokens": steps * tokens // steps_per_epoch,
         "epochs": round(steps / steps_per_epoch, 2),
-        "heldout_nats_per_token": held_out,
+        ("heldout_nats_per_row" if config.task == "classifier" else "heldout_nats_per_token"): held_out,
         "rows": len(data),
         "heldout_rows": int(data.heldout.sum()),
         **{key: data.info.get(key) for key in _KEPT},
@@ -35,7 +36,7 @@ def publish(
     config: TrainConfig,
     data: Any,
     conditions: tuple[ConditionSpec, ...],
-    network: Transformer,
+    network: Transformer | Classifier,
     facts: dict[str, Any],
     origin: Origin | None = None,
 ) -> Checkpoint:

@@ -29,6 +29,14 @@ SCHEDULES = {
 PROCESSES = {
     "masked": "moldiff.diffusion.process:Masked",
     "uniform": "moldiff.diffusion.process:Uniform",
+    "autoregressive": "moldiff.diffusion.autoregressive:Autoregressive",
+}
+
+#: By process, what its model is trained with, and what says how likely it finds a row.
+OBJECTIVES = {
+    "masked": "moldiff.diffusion.objective:DiffusionObjective",
+    "uniform": "moldiff.diffusion.objective:DiffusionObjective",
+    "autoregressive": "moldiff.diffusion.autoregressive:NextToken",
 }
 
 CONDITION_DROPOUTS = {
@@ -40,6 +48,8 @@ CONDITION_DROPOUTS = {
 _PRESETS = "moldiff.diffusion.presets:"
 SAMPLERS = {
     "mdlm": _PRESETS + "mdlm",
+    # The same under a name that fits any noise.
+    "ancestral": _PRESETS + "mdlm",
     "remdm-cap": _PRESETS + "remdm_cap",
     "remdm-rescale": _PRESETS + "remdm_rescale",
     "remdm-conf": _PRESETS + "remdm_conf",
@@ -49,13 +59,27 @@ SAMPLERS = {
     "remdm-loop-cap": _PRESETS + "remdm_loop_cap",
     "forward-backward": _PRESETS + "forward_backward",
     "dfm": _PRESETS + "dfm",
+    "proseco": _PRESETS + "proseco",
+    "remdm-proseco": _PRESETS + "remdm_proseco",
     "first-hitting": _PRESETS + "first_hitting",
     "adaptive-order": _PRESETS + "adaptive_order",
+    "margin-order": _PRESETS + "margin_order",
+    "confidence-order": _PRESETS + "confidence_order",
+    "entropy-order": _PRESETS + "entropy_order",
+    "entropy-bound": _PRESETS + "entropy_bound",
+    "autoregressive": _PRESETS + "autoregressive",
 }
+
+#: By process, its sampler where a training configuration names none.
+DEFAULT_SAMPLERS = {"masked": "mdlm", "uniform": "ancestral", "autoregressive": "autoregressive"}
 
 GUIDANCES = {
     "cfg": "moldiff.guidance.classifier_free:ClassifierFree",
     "completable": "moldiff.guidance.completable:Completable",
+    "fudge": "moldiff.guidance.fudge:Fudge",
+    "cbg-token": "moldiff.guidance.classifier_based:TokenChoice",
+    "cbg-exact": "moldiff.guidance.classifier_based:Exact",
+    "cbg-first-order": "moldiff.guidance.classifier_based:FirstOrder",
 }
 
 DATA = {
@@ -70,6 +94,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "tokenizer": TOKENIZERS,
     "schedule": SCHEDULES,
     "process": PROCESSES,
+    "objective": OBJECTIVES,
     "condition dropout": CONDITION_DROPOUTS,
     "sampler": SAMPLERS,
     "guidance": GUIDANCES,
@@ -84,6 +109,15 @@ def resolve(table: str, name: str) -> Any:
         raise unknown(table, name, rows)
     module, _, attribute = rows[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def name_of(table: str, thing: object) -> str:
+    """The row that names the class of an object; the class's own name where none does."""
+    kind = type(thing)
+    rows = TABLES[table].items()
+    return next(
+        (name for name, row in rows if row == f"{kind.__module__}:{kind.__qualname__}"), kind.__name__
+    )
 
 
 def tokenizer_name(modality: str, name: object) -> str:

@@ -2,21 +2,88 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, final
+from typing import Any, Literal, TypedDict, Unpack, final, get_args
 
 from pydantic import ValidationError
 
+from moldiff.chem.worker import check_workers
 from moldiff.config import Setting, explain
 from moldiff.diffusion.process import Level
 from moldiff.errors import MoldiffError, unknown
 from moldiff.plan import TargetFile, read_targets
+from moldiff.repair import check_rounds
+from moldiff.search import Search, searched
 
 PRECISIONS = ("auto", "bf16", "fp32")
+GuidanceName = Literal["cfg", "cbg", "fudge"]
+CbgForm = Literal["token", "exact", "first-order"]
+#: By option of ``Guide``: how it is called, what it is where nothing is said, and the guidances that take it.
+_GUIDE_OPTIONS: dict[str, tuple[str, Any, tuple[GuidanceName, ...]]] = {
+    "classifier": ("classifier", None, ("cbg", "fudge")),
+    "form": ("cbg form", None, ("cbg",)),
+    "top_p": ("cbg top-p", 1.0, ("cbg",)),
+    "top_k": ("fudge top-k", None, ("fudge",)),
+    "cfg_scale": ("cfg scale", 0.0, ("cbg", "fudge")),
+}
 #: For distinct samples, how many are drawn at most for each that is wanted.
 DRAWS = 20
+#: The most that is counted: the number of every row is a 64-bit integer.
+MOST = 10**15
+
+
+@final
+@dataclass(frozen=True)
+class Guide:
+    """Which guidance pushes rows towards their targets.
+
+    Args:
+        name: ``cfg``, classifier-free; ``cbg``, by a classifier of noisy rows that knows the targets; or
+            ``fudge``, by one of unfinished rows, for autoregressive models.
+        classifier: of cbg and fudge: the folder or bundled name of one, or one that is loaded.
+        form: of cbg: ``token`` weighs which token is drawn, ``exact`` and ``first-order`` the next state.
+        top_p: of cbg's token form: the mass of the tokens that the classifier is asked about; 1 for all.
+        top_k: of fudge: how many tokens the classifier is asked about; None for all.
+        cfg_scale: beside a classifier, the scale at which the network itself is told the targets; 0 does not
+            tell it.
+    """
+
+    name: GuidanceName = "cfg"
+    classifier: Any = None
+    form: CbgForm | None = None
+    top_p: float = 1.0
+    top_k: int | None = None
+    cfg_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.name not in get_args(GuidanceName):
+            raise unknown("guidance", self.name, get_args(GuidanceName))
+        for option, (what, default, takers) in _GUIDE_OPTIONS.items():
+            got = getattr(self, option)
+            if got != default and self.name not in takers:
+                raise MoldiffError(f"{what}: got {got}, it goes with guidance {' or '.join(takers)} only")
+        if self.name == "cfg":
+            return
+        if self.classifier is None:
+            kind = " process.name=autoregressive" if self.name == "fudge" else ""
+            raise MoldiffError(
+                f"guidance {self.name}: got no classifier; name one that "
+                f"moldiff train classifier data.path=FILE{kind} has trained"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise MoldiffError(f"fudge top-k: got {self.top_k}, must be at least 1")
+        if self.form not in (None, *get_args(CbgForm)):
+            raise unknown("cbg form", self.form, get_args(CbgForm))
+        if not 0 < self.top_p <= 1:
+            raise MoldiffError(f"cbg top-p: got {self.top_p}, must be in (0, 1]")
+        if self.top_p < 1 and self.form not in (None, "token"):
+            raise MoldiffError(f"cbg top-p: got {self.top_p}, it goes with the form token only")
+        if not 0 <= self.cfg_scale < math.inf:
+            raise MoldiffError(f"cfg scale: got {self.cfg_scale}, must be 0 or more and finite")
 
 
 @final
@@ -30,7 +97,9 @@ class Request:
     ``targets_from`` asks by the lines of a file instead of ``targets``; n is then the rows it asks for. With
     ``unique``, n is the number of distinct sane samples wanted, drawn until they are found or ``max_samples``
     are drawn, by default ``DRAWS`` n. ``oracles`` are asked about every sample, each for at most
-    ``oracle_timeout`` seconds. ``workers`` processes share the scoring.
+    ``oracle_timeout`` seconds. ``workers`` processes share the scoring. With ``search``, each row is the one
+    that it keeps. ``guide`` is the guidance that ``scale`` is of. ``repair`` draws what is no item again, in
+    part, up to so many times.
     """
 
     n: int
@@ -53,6 +122,9 @@ class Request:
     oracles: tuple[str, ...] = ()
     oracle_timeout: float | None = None
     workers: int = 1
+    search: Search | None = None
+    guide: Guide = field(default_factory=Guide)
+    repair: int = 0
 
     def __post_init__(self) -> None:
         """Refuse counts below 1, and what is no count."""
@@ -65,16 +137,31 @@ class Request:
         for name, count in counts.items():
             if not isinstance(count, int) or count < 1:
                 raise MoldiffError(f"{name}: got {count!r}, must be a whole number of at least 1")
+            if count > MOST:
+                raise MoldiffError(f"{name}: got {count}, must be at most {MOST:,}")
+        check_workers(self.workers)
+        check_rounds(self.repair)
+        if self.repair and self.search is not None:
+            raise MoldiffError(f"repair: got {self.repair} with best-of or particles; leave one off")
         if not isinstance(self.seed, int):
             raise MoldiffError(f"seed: got {self.seed!r}, must be a whole number")
         if self.scale is not None and not self.asks:
             raise MoldiffError(f"scale: got {self.scale} but no target; name one, for example qed=0.6")
+        if self.guide.name != "cfg" and not self.asks:
+            raise MoldiffError(
+                f"guidance {self.guide.name}: got no target; name a class it knows, ring_count=high"
+            )
         self._check_selection()
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
 
     def _check_selection(self) -> None:
         """Refuse ways of asking that do not go together."""
+        limit = self.oracle_timeout
+        if limit is not None and not (self.oracles or self.search):
+            raise MoldiffError(f"oracle timeout: got {limit:g} but no oracle; name one, for example np_score")
+        if limit is not None and not 0 < limit < math.inf:
+            raise MoldiffError(f"oracle timeout: got {limit:g}, needs seconds above 0")
         if self.max_samples is not None and not self.unique:
             raise MoldiffError(f"max samples: got {self.max_samples}, it goes with unique only")
         if self.max_samples is not None and self.max_samples < self.n:
@@ -115,6 +202,10 @@ class Request:
             found["targets_from"] = self.targets_from.facts()
         if self.oracles:
             found["oracles"] = list(self.oracles)
+        if self.search is not None:
+            found["search"] = self.search.facts()
+        if self.repair:
+            found["repair"] = self.repair
         return found
 
     def setting(self, default: Setting) -> Setting:
@@ -129,6 +220,8 @@ class Request:
         }
         if not self.asks:
             asked["scale"] = 1.0  # nothing is asked, so there is nothing to sharpen
+        elif self.guide.name != "cfg":
+            asked.setdefault("scale", 1.0)  # the model's own is of classifier-free guidance
         inherit = self.sampler in (None, default.sampler)
         options = {**default.options, **self.options} if inherit else self.options
         try:
@@ -161,6 +254,18 @@ class Asked(TypedDict, total=False):
     oracles: str | Sequence[str]
     oracle_timeout: float | None
     workers: int
+    best_of: int | None
+    particles: int | None
+    reward: str | Sequence[str]
+    tilt: float | None
+    search_options: Mapping[str, Any]
+    guidance: GuidanceName | None
+    classifier: Any
+    cbg_form: CbgForm | None
+    cbg_top_p: float | None
+    fudge_top_k: int | None
+    cfg_scale: float | None
+    repair: int
 
 
 def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
@@ -176,6 +281,9 @@ def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
     if "oracles" in rest:
         given = rest["oracles"]
         rest["oracles"] = (given,) if isinstance(given, str) else tuple(given)
+    named = ("best_of", "particles", "reward", "tilt", "search_options")
+    rest["search"] = searched(**{name: rest.pop(name) for name in named if name in rest})
+    rest["guide"] = _guide(rest)
     file, per_target = rest.pop("targets_from", None), rest.pop("per_target", None)
     if file is not None:
         rest["targets_from"] = read_targets(Path(file), 1 if per_target is None else per_target)
@@ -185,6 +293,14 @@ def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
     if n is None:
         raise MoldiffError("n: got nothing, must be a whole number of at least 1")
     return Request(n, targets, options=options, **rest)
+
+
+def _guide(rest: dict[str, Any]) -> Guide:
+    """The guidance that keywords spell; they are taken out of ``rest``."""
+    names = {"guidance": "name", "classifier": "classifier", "cbg_form": "form", "cbg_top_p": "top_p"}
+    names |= {"fudge_top_k": "top_k", "cfg_scale": "cfg_scale"}
+    given = {ours: rest.pop(theirs, None) for theirs, ours in names.items()}
+    return Guide(**{name: value for name, value in given.items() if value is not None})
 
 
 def spelt_targets(asked: str | Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,8 +14,11 @@ from moldiff import checkpoint
 from moldiff.batches import Batches, Loaded, Spent
 from moldiff.nn.precision import resolved
 from moldiff.outcome import Outcome
-from moldiff.plan import Ids
+from moldiff.plan import Ids, Plan
+from moldiff.repair import Repairs, columns
 from moldiff.request import Request
+from moldiff.search import PLAIN, REWARD, Gain
+from moldiff.targets import Table
 from moldiff.totals import Flags, Totals
 from moldiff.types import Measure
 
@@ -73,11 +76,15 @@ class Stream:
         self._totals = Totals(
             model.modality,
             model.reference,
-            model.table,
-            model.card.conditions,
-            self._batches.plan,
+            self.table,
+            self._batches.guided.conditions,
+            self.plan,
             () if self._measure is None else self._measure.names,
         )
+        #: What a search has gained; None without one.
+        self._gain = None if request.search is None else Gain()
+        #: What a repair has mended; None without one.
+        self._repairs = Repairs(model.modality, model.reference) if request.repair else None
         self._settled = Spent()
         self._group = (0, 0)
         self._done = self._kept = 0
@@ -87,6 +94,16 @@ class Stream:
         self._beyond: list[int] = []
         #: Whether the keyboard ended it.
         self.interrupted = False
+
+    @property
+    def plan(self) -> Plan:
+        """What is asked of each row."""
+        return self._batches.plan
+
+    @property
+    def table(self) -> Table:
+        """The training rows that the plan goes by."""
+        return self._batches.guided.table
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         for piece in self.pieces():
@@ -98,6 +115,7 @@ class Stream:
         try:
             yield from self._pieces()
         finally:
+            self._batches.close()
             if self._measure is not None:
                 self._measure.close()
 
@@ -127,7 +145,7 @@ class Stream:
             missing = self._request.n - self._kept
             share = self._kept / self._done if self._done else 1.0
             room = min(room, max(FEW, math.ceil(missing / max(share, SHARE)))) if missing else 0
-        size = min(room, GROUP[self._model.device.type])
+        size = min(room, max(1, GROUP[self._model.device.type] // self._batches.particles))
         return (self._done, self._done + size) if size else None
 
     def _drawn(self, ids: Ids) -> dict[int, list[int]]:
@@ -154,6 +172,12 @@ class Stream:
             self.interrupted = True
             return None
         frame.index = pd.Index(ids)
+        if self._gain is not None:
+            found = [self._batches.rewards.pop(number) for number in numbers]
+            frame[[REWARD, PLAIN]] = np.array(found, dtype=np.float64)
+        if self._batches.repair is not None:
+            taken = [self._batches.repair.mended.pop(number) for number in numbers]
+            frame = frame.assign(**columns(taken))
         for name, cells in self._batches.plan.columns(ids).items():
             frame[name] = pd.array(cells, dtype="str")
         keep = self._count(ids, frame)
@@ -168,6 +192,10 @@ class Stream:
     def _count(self, ids: Ids, frame: pd.DataFrame) -> Flags:
         """Which rows (B,) belong to the result; all are counted."""
         first = self._totals.add(ids, frame)
+        if self._gain is not None:
+            self._gain.add(frame)
+        if self._repairs is not None:
+            self._repairs.add(frame)
         keep = np.ones(len(ids), dtype=bool)
         if self.selects:
             keep = _distinct(frame, first, self._request.n - self._kept)
@@ -219,6 +247,7 @@ class Stream:
             **request.identity(),
             "setting": self._batches.setting.model_dump(),
             "level": self._batches.level,
+            **self._batches.guided.facts,
             "model": card.name,
             "model_sha256": card.sha256,
             "device": self._model.device.type,
@@ -226,12 +255,20 @@ class Stream:
             "versions": {name: versions.get(name) for name in ("moldiff", "torch", "rdkit")},
         }
 
+    def _searched(self, gain: Gain) -> dict[str, Any]:
+        """What a summary says of the search."""
+        spent = self._batches.spent
+        calls = round(spent.asked / spent.drawn, 3) if spent.drawn else 0.0
+        return {"sought": self._batches.sought, "rewards": gain.facts(), "oracle_calls_per_molecule": calls}
+
     def outcome(self) -> Outcome:
         """The summary of all rows so far, with the best and the first of them."""
         spent, request, card = self._batches.spent, self._request, self._model.card
         drawn = self._done + len(self._beyond)
+        totals = self._totals.facts()
         facts: dict[str, Any] = {
-            **self._totals.facts(),
+            **totals,
+            **({} if self._repairs is None else self._repairs.facts(totals, spent.redrawn())),
             "requested": request.n,
             "drawn": drawn,
             "kept": self._kept if self.selects else drawn,
@@ -240,9 +277,12 @@ class Stream:
             "nearest_rows_distance": spent.distance / spent.drawn if spent.drawn else None,
             "setting": {**self._batches.setting.model_dump(), "steps": self._batches.steps},
             "level": self._batches.level,
+            **self._batches.guided.facts,
+            **({} if self._batches.guided.classifier is None else spent.asked_besides()),
             "precision": resolved(self._model.device, request.precision),
             "targets": list(request.targets),
             **request.facts(),
+            **({} if self._gain is None else self._searched(self._gain)),
             "seed": request.seed,
             "model": card.name,
             "model_sha256": card.sha256,
@@ -259,7 +299,7 @@ class Stream:
             self.interrupted,
             whole,
             self._model.modality,
-            self._model.table.properties,
+            self.table.properties,
         )
 
 

@@ -20,22 +20,28 @@ from torch import Tensor, nn
 
 from moldiff import finetuning, registry
 from moldiff.assembly import (
+    build_classifier,
     build_network,
+    build_objective,
     build_process,
     build_sampler,
     build_tokenizer,
     network_config,
     pick_device,
 )
+from moldiff.calibration import reliability
 from moldiff.checkpoint import CARD, Card, Checkpoint
 from moldiff.conditions import fit_all
 from moldiff.config import OptimizerConfig, TrainConfig
+from moldiff.diffusion.classification import FRAME, ClassifierObjective, PrefixObjective
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
-from moldiff.diffusion.process import Process
+from moldiff.diffusion.process import Formulation
 from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.diffusion.self_correction import SelfCorrection
 from moldiff.errors import MoldiffError
 from moldiff.intake import TOKENS as TOKENS
 from moldiff.intake import data_module, keep, launched, properties, read_tokens, summary
+from moldiff.nn.classifier import Classifier
 from moldiff.nn.compilation import compile_blocks, compiles
 from moldiff.nn.ema import Ema
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
@@ -47,6 +53,7 @@ from moldiff.resuming import check_state, latest_checkpoint
 #: Settings without which a resumed run would not be the same run.
 SHARED = {
     "seed", "batch_tokens", "t_min", "network", "process", "conditions", "condition_dropout", "optimizer",
+    "correction",
 }  # fmt: skip
 #: Seed of the held-out loss, the same in every run, so that curves compare.
 VALIDATION_SEED = 0
@@ -63,6 +70,16 @@ def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
     return at
 
 
+def objective_of(process: Formulation, random: RowRandom, config: TrainConfig) -> Objective:
+    """The loss that a configuration asks for; MoldiffError where the process cannot be trained with it."""
+    base = build_objective(process, random, config.t_min)
+    if config.task == "classifier":
+        return PrefixObjective(process.num_tokens) if process.causal else ClassifierObjective(base)
+    if config.correction is not None and not isinstance(base, DiffusionObjective):
+        raise MoldiffError(f"correction: got one with {config.process.name}, it trains masked models only")
+    return base if config.correction is None else SelfCorrection(base, **config.correction.model_dump())
+
+
 @final
 class Trainee(lightning.LightningModule):
     """What Lightning trains: it wires network, objective, condition dropout and average together."""
@@ -70,7 +87,7 @@ class Trainee(lightning.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        process: Process,
+        process: Formulation,
         config: TrainConfig,
         rows: str = "",
         origin: Card | None = None,
@@ -81,9 +98,14 @@ class Trainee(lightning.LightningModule):
         self.origin = None if origin is None else origin.model_dump_json()
         self.begun = False
         self.shared = {**config.model_dump(mode="json", include=SHARED), "data": rows}
+        #: Whether the conditions are what is learnt, and not what the network is told.
+        self.classifies = config.task == "classifier"
+        if self.classifies:
+            self.shared["task"] = config.task
         self.random = RowRandom(config.seed)
-        self.objective: Objective = DiffusionObjective(process, self.random, config.t_min)
-        self.held_out: Objective = DiffusionObjective(process, RowRandom(VALIDATION_SEED))
+        self.objective = objective_of(process, self.random, config)
+        whole = config.model_copy(update={"t_min": 0.0, "correction": None})
+        self.held_out = objective_of(process, RowRandom(VALIDATION_SEED), whole)
         self.dropout = registry.build(
             "condition dropout", config.condition_dropout.name, **config.condition_dropout.options
         )
@@ -97,14 +119,18 @@ class Trainee(lightning.LightningModule):
             torch.manual_seed(int(self.random.bits(rank, batch.step, 1, Stream.NETWORK)))
         loss = self.objective(self.network, self._hide(batch))
         self.log("loss", loss.nll, prog_bar=True)
+        self.log_dict(loss.parts)
         # Lightning's strategies average over processes, and the shares of a batch are to be added up.
         return loss.total * self.trainer.world_size
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Logs the bound of a held-out batch, in nats a token, unconditionally."""
-        cond = None if batch.cond is None else torch.full_like(batch.cond, torch.nan)
-        nll = self.held_out(self.network, replace(batch, cond=cond)).nll
+        """Logs a held-out batch's bound in nats a token, unconditionally; of a classifier, nats a row."""
         weight = batch.tokens.numel()
+        if self.classifies:
+            weight = len(batch.tokens)
+        elif batch.cond is not None:
+            batch = replace(batch, cond=torch.full_like(batch.cond, torch.nan))
+        nll = self.held_out(self.network, batch).nll
         self.log("heldout_nll", nll, batch_size=weight, on_epoch=True, prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
@@ -150,7 +176,7 @@ class Trainee(lightning.LightningModule):
         self.ema.load_state_dict(checkpoint["ema"])
 
     def _hide(self, batch: Batch) -> Batch:
-        if batch.cond is None:
+        if batch.cond is None or self.classifies:
             return batch
         slots = batch.cond.shape[1]
         uniform = self.random.uniform(batch.rows, batch.step, slots + 1, Stream.CONDITION)
@@ -232,6 +258,8 @@ def run(
         KeyboardInterrupt: from the keyboard; the run can be resumed from its last checkpoint.
     """
     checkpoint = _checkpoint(config, resume)
+    if config.task == "classifier" and init_from is not None:
+        raise MoldiffError(f"--init-from: got {init_from}, but a classifier starts from scratch")
     start = finetuning.start(init_from) if checkpoint is None else finetuning.resumed(checkpoint, init_from)
     config = start.settings(config)
     _rehearse(config)
@@ -241,7 +269,7 @@ def run(
     fitted = fit_all(config.conditions, properties(data), ~data.heldout)
     conditions = start.conditions(fitted, properties(data))
     network = _network(config, start, data, conditions)
-    process = build_process(config, network.config.num_tokens)
+    process = build_process(config, _tokens(data))
     trainee = Trainee(network, process, config, data.fingerprint(), start.card)
     if checkpoint is not None:
         check_state(checkpoint, trainee.shared, trainee.state_dict(), trainee.ema.state_dict())
@@ -256,6 +284,9 @@ def run(
     trainee.ema.swap(network)
     facts = run_facts(config, data, module.steps_per_epoch, held_out)
     published = publish(config, data, conditions, network, facts, start.origin(data))
+    if isinstance(network, Classifier):
+        found_on = reliability(network, process, data, conditions)
+        published = replace(published, card=published.card.model_copy(update={"reliability": found_on}))
     if trainer.is_global_zero:
         published.save(config.out)
     return published
@@ -274,27 +305,55 @@ def _checkpoint(config: TrainConfig, resume: bool) -> Path | None:
 
 def _network(
     config: TrainConfig, start: finetuning.Start, data: Any, conditions: finetuning.Conditions
-) -> Transformer:
+) -> Transformer | Classifier:
     """The network of a run with its first weights, its blocks compiled where that is asked for."""
-    tokenizer = build_tokenizer(data.info["modality"], data.info["tokenizer"])
-    process = build_process(config, tokenizer.vocab_size)
-    network = build_network(config, process, start.places(int(data.lengths.max())), conditions)
-    start.fill(network, conditions)
+    process = build_process(config, _tokens(data))
+    places = start.places(int(data.lengths.max()))
+    network: Transformer | Classifier
+    if config.task == "classifier":
+        frame = FRAME if process.causal else 0
+        network = build_classifier(config, process, places + frame, conditions)
+    else:
+        network = build_network(config, process, places, conditions)
+        start.fill(network, conditions)
     if config.compile and compiles(pick_device(config.device)):
         compile_blocks(network)
     return network
+
+
+def _tokens(data: Any) -> int:
+    """The data tokens of a token file."""
+    tokens: int = build_tokenizer(data.info["modality"], data.info["tokenizer"]).vocab_size
+    return tokens
 
 
 def _rehearse(config: TrainConfig) -> None:
     """Builds all that a configuration names, small, so that a wrong name or size is known before any work."""
     process = build_process(config, num_tokens=2)
     network_config(config, process, 1, config.conditions)
-    if not process.events_first and not config.network.time:
+    if config.task == "classifier":
+        _rehearse_classifier(config)
+    if process.timed and not config.network.time:
         raise MoldiffError(
             f"network.time: got false, but what a {config.process.name} process predicts depends on t; set it"
         )
-    build_sampler(process, config.default)
+    objective_of(process, RowRandom(config.seed), config)
+    corrector = getattr(build_sampler(process, config.default), "corrector", None)
+    if corrector is not None and not (config.correction and config.correction.weight):
+        raise MoldiffError(f"default.sampler: got {config.default.sampler}, which needs correction.weight=1")
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
+
+
+def _rehearse_classifier(config: TrainConfig) -> None:
+    """Refuses what a classifier cannot be asked, and what does not go with one."""
+    numbers = [spec.name for spec in config.conditions if spec.kind != "class"]
+    if numbers or not config.conditions:
+        got = f"{numbers[0]} as a number" if numbers else "none"
+        raise MoldiffError(f"conditions: got {got}, a classifier needs classes: {{kind: class, name: qed}}")
+    if len({spec.name for spec in config.conditions}) < len(config.conditions):
+        raise MoldiffError("conditions: got a property twice, a classifier needs one class of each")
+    if config.correction is not None:
+        raise MoldiffError("correction: got one with task: classifier, it goes with a denoiser only")
 
 
 @contextmanager

@@ -59,6 +59,17 @@ def tiny_model(tiny: Path) -> Model:
     return load(str(tiny), device="cpu")
 
 
+@pytest.fixture(scope="session")
+def tiny_corrected(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> Path:
+    """The folder of such a model that was also trained to correct itself; not to be changed."""
+    from moldiff import config, training
+
+    folder = tmp_path_factory.mktemp("corrected") / "model"
+    overrides = [*SMALL, f"data.path={textbook}", f"out={folder}", "max_steps=80", "logger=none"]
+    training.run(config.load("tiny", [*overrides, "correction.weight=1"]))
+    return folder
+
+
 @pytest.fixture
 def small(tmp_path: Path, textbook: Path) -> Callable[..., TrainConfig]:
     """Makes the configuration of a small run into ``tmp_path / "run"``; later overrides win."""

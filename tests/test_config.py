@@ -167,7 +167,7 @@ def test_a_source_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "folder.yaml").mkdir()
     for name in ("binary.yaml", "folder.yaml", "missing.yaml", "x" * 300 + ".yaml"):
-        with pytest.raises(MoldiffError, match="cannot be read"):
+        with pytest.raises(MoldiffError, match=r"cannot be read|it is a folder"):
             load(str(tmp_path / name))
     with pytest.raises(MoldiffError, match=r"choose from .*tiny"):
         load("no-such-name")

@@ -1,6 +1,7 @@
 """The registry: every row of every table is resolved, built and run; a wrong name or option is refused."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from moldiff import Model, config, registry, training
-from moldiff.assembly import build_network, build_process, build_sampler
+from moldiff import Model, config, load, registry, training
+from moldiff.assembly import build_network, build_process, build_sampler, samplers_of
 from moldiff.checkpoint import Checkpoint
 from moldiff.config import Setting, TrainConfig
 from moldiff.errors import MoldiffError
 from moldiff.types import Rows
 
-# Samplers that only a process with masks can drive.
-MASKS_ONLY = {"first-hitting", "adaptive-order"}
 ROWS = [(table, name) for table, rows in registry.TABLES.items() for name in rows]
 
 
@@ -62,29 +61,64 @@ def test_an_option_that_a_row_does_not_take_is_refused_with_those_it_takes() -> 
 def test_each_sampler_samples_from_each_process_it_fits(name: str, process: str) -> None:
     built, network = toy(process)
     setting = Setting(sampler=name, steps=16, top_p=0.9)
-    if process == "uniform" and name in MASKS_ONLY:
-        with pytest.raises(MoldiffError, match="choose a masked model"):
+    choices = samplers_of(built)
+    if name not in choices:
+        with pytest.raises(MoldiffError) as caught:
             build_sampler(built, setting)
+        said = re.fullmatch(
+            r"sampler (\S+): got an? (\S+) model, it takes .+ only; choose from (.+)", str(caught.value)
+        )
+        assert said is not None
+        assert said.groups() == (name, process, ", ".join(choices))
         return
     sampler = build_sampler(built, setting)
     tokens = draw(sampler, network)
     assert tokens.shape == (64, 8)
-    # No mask survives, and no token is out of the vocabulary.
+    # No mask survives, and no token is out of the vocabulary; rows that ended by themselves are filled up.
     assert tokens.min() >= 0
-    assert tokens.max() < 5
+    assert tokens.max() < (6 if process == "autoregressive" else 5)
     assert torch.equal(tokens, draw(sampler, network))
     assert not torch.equal(tokens, draw(sampler, network, seed=1))
 
 
-def test_no_two_samplers_are_one() -> None:
-    built, network = toy()
+@pytest.mark.parametrize("process", registry.PROCESSES)
+def test_no_two_samplers_are_one(process: str) -> None:
+    built, network = toy(process)
     drawn = {
         name: draw(build_sampler(built, Setting(sampler=name, steps=16)), network)
-        for name in registry.SAMPLERS
+        for name in samplers_of(built)
     }
     for name, tokens in drawn.items():
         same = [other for other, theirs in drawn.items() if torch.equal(tokens, theirs)]
-        assert same == [name]
+        assert same == [other for other in drawn if registry.SAMPLERS[other] == registry.SAMPLERS[name]]
+
+
+def test_the_page_says_which_sampler_runs_on_which_process() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "samplers.md").read_text("utf-8")
+    table = page.partition("\n| name | models |")[2].partition("\n\n")[0]
+    told = dict(re.findall(r"^\| `([a-z-]+)` \| ([a-z, -]+) \|", table, re.MULTILINE))
+    found = {process: samplers_of(toy(process)[0]) for process in registry.PROCESSES}
+    assert told == {
+        name: ", ".join(process for process in found if name in found[process]) for name in registry.SAMPLERS
+    }
+
+
+def test_each_process_has_a_sampler_of_its_own_that_runs_on_it() -> None:
+    assert set(registry.DEFAULT_SAMPLERS) == set(registry.PROCESSES)
+    for process, name in registry.DEFAULT_SAMPLERS.items():
+        assert name in samplers_of(toy(process)[0])
+        given = {"process": {"name": process}}
+        assert TrainConfig.model_validate(given).default.sampler == name
+        named = TrainConfig.model_validate({**given, "default": {"sampler": "dfm", "steps": 9}})
+        assert (named.default.sampler, named.default.steps) == ("dfm", 9)
+
+
+def test_completable_rows_are_refused_where_nothing_is_masked() -> None:
+    built, _ = toy("uniform")
+    with pytest.raises(
+        MoldiffError, match="complete: got a uniform model, it takes masks only; leave it off"
+    ):
+        build_sampler(built, Setting(complete=True))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +147,23 @@ def test_no_two_samplers_are_one() -> None:
         ("remdm-loop-cap", {"off": 0.3}),
         ("remdm-loop-cap", {"alpha_on": 0.5}),
         ("dfm", {"adaptive": True}),
+        ("proseco", {"every": 2}),
+        ("proseco", {"corrections": 3}),
+        ("proseco", {"start": 9}),
+        ("proseco", {"mode": "sample"}),
+        ("proseco", {"top_k": 1}),
+        ("proseco", {"draw": "predictor"}),
+        ("proseco", {"final": 1}),
+        ("remdm-proseco", {"eta": 0.1}),
+        ("remdm-proseco", {"remasking": "cap"}),
+        ("remdm-proseco", {"remasking": "rescale"}),
+        ("remdm-proseco", {"remasking": "switch"}),
+        ("remdm-proseco", {"remasking": "loop"}),
+        ("adaptive-order", {"noise": 0.0}),
+        ("margin-order", {"noise": 1.0}),
+        ("confidence-order", {"noise": 1.0}),
+        ("entropy-order", {"noise": 1.0}),
+        ("entropy-bound", {"gamma": 5.0}),
     ],
 )
 def test_each_option_of_a_sampler_changes_what_it_draws(name: str, options: dict[str, Any]) -> None:
@@ -130,6 +181,11 @@ def test_each_option_of_a_sampler_changes_what_it_draws(name: str, options: dict
         ("remdm-cap", {"eta": "much"}, "needs a number"),
         ("remdm-conf", {"normalize": 1.0}, "needs a name"),
         ("remdm-conf", {"normalize": "median"}, "choose from sum, mean"),
+        ("proseco", {"every": 2.5}, "got every = 2.5, needs a whole number"),
+        ("proseco", {"gate": "maybe"}, "got gate = 'maybe', needs true or false"),
+        ("proseco", {"well_formed": 1.0}, "got option 'well_formed'"),
+        ("proseco", {"mode": "posterior"}, "choose from argmax, sample"),
+        ("remdm-proseco", {"remasking": "dfm"}, "choose from cap, rescale, conf, switch, loop"),
         ("remdm-cap", {"process": 1.0}, "got option 'process'"),
         ("remdm-cap", {"readout": 1.0}, "got option 'readout'"),
     ],
@@ -140,9 +196,16 @@ def test_a_wrong_option_of_a_sampler_is_refused(name: str, options: dict[str, An
         build_sampler(built, Setting(sampler=name, steps=16, options=options))
 
 
-@pytest.mark.parametrize("name", registry.SAMPLERS)
-def test_each_sampler_makes_molecules_under_guidance(name: str, tiny_model: Model) -> None:
-    found = tiny_model.generate(4, sampler=name, steps=16, targets={"qed": 0.5}, scale=2.0)
+# The one of autoregressive models: tests/test_autoregressive.py.
+@pytest.mark.parametrize("name", [name for name in registry.SAMPLERS if name != "autoregressive"])
+def test_each_sampler_makes_molecules_under_guidance(
+    name: str, tiny_model: Model, tiny_corrected: Path
+) -> None:
+    if "proseco" in name:
+        with pytest.raises(MoldiffError, match="not trained to correct itself; choose mdlm"):
+            tiny_model.generate(4, sampler=name)
+    model = load(str(tiny_corrected), "cpu") if "proseco" in name else tiny_model
+    found = model.generate(4, sampler=name, steps=16, targets={"qed": 0.5}, scale=2.0)
     assert len(found) == 4
     assert found.summary["forwards_per_molecule"] > 0
     assert (found.frame["raw"].str.len() > 0).all()
@@ -153,7 +216,9 @@ def test_each_sampler_makes_molecules_under_guidance(name: str, tiny_model: Mode
     [
         (process, schedule, list(registry.CONDITION_DROPOUTS)[number % len(registry.CONDITION_DROPOUTS)])
         for number, (process, schedule) in enumerate(
-            (process, schedule) for process in registry.PROCESSES for schedule in registry.SCHEDULES
+            (process, schedule)
+            for process in registry.PROCESSES
+            for schedule in (registry.SCHEDULES if process != "autoregressive" else ["loglinear"])
         )
     ],
 )
@@ -176,13 +241,33 @@ def test_each_process_schedule_and_dropout_trains_and_generates(
 def test_every_row_of_the_training_tables_was_trained_above() -> None:
     marks = test_each_process_schedule_and_dropout_trains_and_generates.pytestmark  # type: ignore[attr-defined]
     cases = marks[0].args[1]
-    assert {case[0] for case in cases} == set(registry.PROCESSES)
+    assert {case[0] for case in cases} == set(registry.PROCESSES) == set(registry.OBJECTIVES)
     assert {case[1] for case in cases} == set(registry.SCHEDULES)
     assert {case[2] for case in cases} == set(registry.CONDITION_DROPOUTS)
 
 
-def test_the_guidances_are_the_two_run_below() -> None:
-    assert set(registry.GUIDANCES) == {"cfg", "completable"}
+def test_the_guidances_are_those_run_below() -> None:
+    assert set(registry.GUIDANCES) == {"cfg", "completable", "fudge", *CLASSIFIER_BASED}
+
+
+#: The forms of classifier-based guidance, with the options that they need.
+CLASSIFIER_BASED = {"cbg-token": {}, "cbg-exact": {}, "cbg-first-order": {"states": 3}}
+
+
+@pytest.mark.parametrize("name", CLASSIFIER_BASED)
+def test_each_form_of_classifier_based_guidance_is_built_and_weighs(name: str) -> None:
+    def classifier(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        x = x_t if x_t.is_floating_point() else torch.nn.functional.one_hot(x_t, 3).double()
+        high = x[:, 0] @ torch.tensor([0.1, 0.2, 0.4], dtype=x.dtype).log()
+        return torch.stack([high, high], -1)[:, None]
+
+    inner = registry.build("guidance", "cfg", 1.0)
+    guidance = registry.build("guidance", name, inner, classifier, 1, scale=2.0, **CLASSIFIER_BASED[name])
+    log_p = torch.full((1, 1, 3), 1 / 3).log()
+    state = torch.zeros(1, 1, dtype=torch.int64)
+    told = torch.ones(1, 1)
+    guided = guidance(lambda conds: [log_p for c in conds if c(told) is not None], state, torch.ones(1))
+    torch.testing.assert_close(guided.exp(), torch.tensor([[[1 / 21, 4 / 21, 16 / 21]]]))
 
 
 def test_completable_guidance_is_built_and_makes_balanced_rows(tiny_model: Model) -> None:

@@ -105,6 +105,13 @@ def notices(facts: Facts, held: int) -> Iterator[str]:
         yield f"The figures count all {drawn:,} samples, of which {kept:,} distinct sane ones were kept."
     if held < kept:
         yield f"The molecules shown and the table are taken from {held:,} of {kept:,} samples."
+    found = facts.get("repaired") or {}
+    if found.get("redrawn"):
+        yield (
+            "Counts of valid, sane, unique and novel samples are of the first draws. "
+            f"{found['redrawn']:,} samples were drawn again in part, {found['mended']:,} of them to a valid "
+            f"molecule: then {percent(found.get('validity'))} are valid."
+        )
     distance = facts.get("nearest_rows_distance")
     if known(distance) and float(distance or 0) > FAR:
         yield (

@@ -1,23 +1,34 @@
 """The application: its verbs, and how errors and interrupts leave it."""
 
+import errno
+import io
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import typer
+from typer import BadParameter
 from typer.exceptions import TyperException
 
+from moldiff.cli.compare import compare
 from moldiff.cli.data import data_app
 from moldiff.cli.evaluate import evaluate
 from moldiff.cli.generate import generate
 from moldiff.cli.likelihood import likelihood
 from moldiff.cli.models import models, show
 from moldiff.cli.oracle import oracle_app
+from moldiff.cli.pareto import pareto
 from moldiff.cli.score import score
 from moldiff.cli.train import train
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, short
 
 #: Exit codes: what the caller can mend, and an interrupt from the keyboard.
 BAD_INPUT, INTERRUPTED = 2, 130
+#: What an output says that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+#: Characters of an error that are shown, at most.
+LONGEST = 1000
 
 app = typer.Typer(
     name="moldiff",
@@ -32,6 +43,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(likelihood)
 app.command()(score)
+app.command()(pareto)
+app.command()(compare)
 app.command()(models)
 app.command()(show)
 app.add_typer(data_app, name="data")
@@ -40,6 +53,13 @@ app.add_typer(oracle_app, name="oracle")
 
 def main() -> None:
     """Runs the command line and exits with its code."""
+    # Closed by the caller (`>&-`): what is printed goes nowhere, and no file takes the place of it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # The name of a file may hold what no encoding has, and a terminal may know few letters.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -52,19 +72,51 @@ def run(arguments: list[str]) -> int:
     except MoldiffError as error:
         return _fail(str(error), BAD_INPUT)
     except TyperException as error:
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        return _fail(message or "see moldiff --help", BAD_INPUT)
+        return _fail(_misuse(error), BAD_INPUT)
+    except MemoryError:
+        return _fail("there is not enough memory for this; ask for less at once", BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`moldiff ... | head`); nothing is left to tell anyone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _hush()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # Files say so themselves, so it is what is printed.
+        _hush()
+        return _fail(f"cannot write any more: {error.strerror}", BAD_INPUT)
     if code == INTERRUPTED:  # typer makes an exit code of the interrupt
         return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
 
 
+def _hush() -> None:
+    """Gives up stdout, which would otherwise be tried once more at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _misuse(error: TyperException) -> str:
+    """What is wrong with a command line: which option, what was given, where to read on."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    cause = error.__cause__
+    if isinstance(error, BadParameter) and cause is not None and hasattr(cause, "errors"):
+        return f"{message}, got {short(repr(cause.errors()[0]['input']))}"
+    context = getattr(error, "ctx", None)
+    return f"{message} (see {'moldiff' if context is None else context.command_path} --help)".strip()
+
+
 def _fail(message: str, code: int) -> int:
-    print("moldiff: " + " ".join(message.split()), file=sys.stderr)
+    with suppress(OSError):  # nobody can be told
+        print("moldiff: " + _line(message), file=sys.stderr)
     return code
+
+
+def _line(message: str) -> str:
+    """A message as one line that any terminal shows; of an endless one its start and its end."""
+    if len(message) > 2 * LONGEST:
+        message = f"{message[:LONGEST]} ... {message[-LONGEST:]}"
+    # What a caller's file holds may be a command to the terminal, or half of a character.
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(message.split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"

@@ -97,11 +97,11 @@ def prepare(
     workers: Workers = 1,
 ) -> int:
     """Write the token file of a data set or a data file: tokens, lengths, properties, held-out rows."""
-    output.check_writable(out)
+    output.check_writable(out, source, origin)
     if out.suffix != ".safetensors":
         raise MoldiffError(f"--out: got {out}, a token file ends in .safetensors")
     if rejects is not None:
-        output.check_writable(rejects)
+        output.check_writable(rejects, source, origin)
         if rejects.suffix != ".csv":
             raise MoldiffError(f"--rejects: got {rejects}, a list of rejects ends in .csv")
     if not 0 <= heldout < 1:

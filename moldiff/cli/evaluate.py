@@ -47,7 +47,7 @@ def evaluate(
     A table that moldiff wrote holds what was sampled in the column raw. docs/metrics.md has the formulas.
     """
     if out is not None:
-        output.check_writable(out)
+        output.check_writable(out, file, reference)
     if reference is None and reference_column is not None:
         raise MoldiffError(f"--reference-column: got {reference_column!r} without --reference")
 

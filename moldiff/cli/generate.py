@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from moldiff.stream import Stream
     from moldiff.types import Modality
 
-_Name = TypeVar("_Name", Literal["x0", "posterior"], Literal["standard", "inclusive"])
+_Name = TypeVar("_Name", bound=str)
 
 Model = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
 Number = Annotated[int | None, typer.Option("-n", "--num", help="How many to sample; 100 by default.")]
@@ -69,6 +69,53 @@ OracleName = Annotated[
 ]
 Timeout = Annotated[float | None, typer.Option("--oracle-timeout", help="Seconds that a molecule may take.")]
 Workers = Annotated[int, typer.Option(help="Processes that score.")]
+BestOf = Annotated[
+    int | None, typer.Option("--best-of", help="Keep the best by --reward of so many samples.")
+]
+Particles = Annotated[
+    int | None, typer.Option("--particles", help="Steer so many samples a molecule by --reward.")
+]
+Reward = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward",
+        help="What --best-of and --particles seek: ORACLE, or ORACLE=high, =low, =0.6, =1..3; "
+        "WEIGHT* before it; again for more, which add up.",
+    ),
+]
+Tilt = Annotated[
+    float | None, typer.Option("--tilt", help="How strongly --particles follow the reward; 10 by default.")
+]
+SearchOption = Annotated[
+    list[str] | None, typer.Option("--search-option", help="KEY=VALUE for the other options of --particles.")
+]
+GuidanceOption = Annotated[
+    str | None, typer.Option("--guidance", help="cfg, classifier-free; cbg or fudge, by a --classifier.")
+]
+ClassifierOption = Annotated[
+    str | None, typer.Option("--classifier", metavar="FOLDER", help="What --guidance cbg or fudge asks.")
+]
+CbgForm = Annotated[
+    str | None,
+    typer.Option("--cbg-form", help="token, which leaves the schedule alone, exact or first-order."),
+]
+CbgTopP = Annotated[
+    float | None, typer.Option("--cbg-top-p", help="Mass of the tokens that the classifier is asked about.")
+]
+FudgeTopK = Annotated[
+    int | None, typer.Option("--fudge-top-k", help="How many next tokens the classifier is asked about.")
+]
+CfgScale = Annotated[
+    float | None, typer.Option("--cfg-scale", help="With a classifier, tell the model too, at this scale.")
+]
+Repair = Annotated[
+    int,
+    typer.Option(
+        "--repair",
+        metavar="N",
+        help="Draw the tokens to blame in an invalid molecule again, up to N times; the table says where.",
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option(help="Table: .csv, .jsonl or .parquet; .smi or .sdf for the valid ones.")
 ]
@@ -96,6 +143,12 @@ def generate(
     unique: Unique = False,
     max_samples: MaxSamples = None,
     scale: Scale = None,
+    guidance: GuidanceOption = None,
+    classifier: ClassifierOption = None,
+    cbg_form: CbgForm = None,
+    cbg_top_p: CbgTopP = None,
+    fudge_top_k: FudgeTopK = None,
+    cfg_scale: CfgScale = None,
     sampler: SamplerName = None,
     steps: Steps = None,
     eta: Eta = None,
@@ -112,6 +165,12 @@ def generate(
     oracle: OracleName = None,
     oracle_timeout: Timeout = None,
     workers: Workers = 1,
+    best_of: BestOf = None,
+    particles: Particles = None,
+    reward: Reward = None,
+    tilt: Tilt = None,
+    search_option: SearchOption = None,
+    repair: Repair = 0,
     out: Out = None,
     resume: Resume = False,
     grid: Grid = None,
@@ -124,7 +183,7 @@ def generate(
     What is not said is taken from the model's card. One row a sample; validity is over all of them. The exit
     code is 3 where --unique found fewer than asked.
     """
-    files = _files(out, grid, report, resume)
+    files = _files(out, grid, report, resume, targets_from)
 
     from moldiff import generation
     from moldiff.request import asked_for
@@ -139,6 +198,12 @@ def generate(
         sampler=sampler,
         steps=steps,
         scale=scale,
+        guidance=_one_of("--guidance", guidance, ("cfg", "cbg", "fudge")),
+        classifier=classifier,
+        cbg_form=_one_of("--cbg-form", cbg_form, ("token", "exact", "first-order")),
+        cbg_top_p=cbg_top_p,
+        fudge_top_k=fudge_top_k,
+        cfg_scale=cfg_scale,
         temperature=temperature,
         top_p=top_p,
         nucleus=_one_of("--nucleus", nucleus, ("standard", "inclusive")),
@@ -151,6 +216,12 @@ def generate(
         oracles=oracle or (),
         oracle_timeout=oracle_timeout,
         workers=workers,
+        best_of=best_of,
+        particles=particles,
+        reward=reward or (),
+        tilt=tilt,
+        search_options=_pairs("--search-option", search_option or []),
+        repair=repair,
     )
     loaded = generation.load(model, device)
     _check(loaded.modality, out, grid, report)
@@ -167,13 +238,15 @@ def generate(
     return 0 if found.whole else FELL_SHORT
 
 
-def _files(out: Path | None, grid: Path | None, report: Path | None, resume: bool) -> list[Path]:
+def _files(
+    out: Path | None, grid: Path | None, report: Path | None, resume: bool, source: Path | None
+) -> list[Path]:
     """The files to be written; MoldiffError where that cannot be."""
     if resume and out is None:
         raise MoldiffError("--resume: got no --out, whose interrupted run it would go on with")
     files = [path for path in (out, grid, report) if path is not None]
     for number, path in enumerate(files):
-        output.check_writable(path)
+        output.check_writable(path, source)
         if path.absolute() in [other.absolute() for other in files[:number]]:
             raise MoldiffError(f"output: got {path} twice, give each file a name of its own")
     return files
@@ -235,13 +308,17 @@ def _rows(text: str) -> int | None:
 
 
 def _options(pairs: list[str], eta: float | None) -> dict[str, Any]:
-    options: dict[str, Any] = {} if eta is None else {"eta": eta}
+    return {**({} if eta is None else {"eta": eta}), **_pairs("--sampler-option", pairs)}
+
+
+def _pairs(option: str, pairs: list[str]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
         if not key or not value:
-            raise MoldiffError(f"--sampler-option: got {pair!r}, write KEY=VALUE")
+            raise MoldiffError(f"{option}: got {pair!r}, write KEY=VALUE")
         try:
-            options[key] = float(value)
+            out[key] = float(value)
         except ValueError:
-            options[key] = value
-    return options
+            out[key] = value
+    return out

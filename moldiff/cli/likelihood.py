@@ -41,7 +41,7 @@ def likelihood(
     reason where there is none.
     """
     if out is not None:
-        output.check_writable(out)
+        output.check_writable(out, file)
         if out.suffix != ".csv":
             raise MoldiffError(f"--out: got {out}, a table of likelihoods ends in .csv")
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from moldiff.cli import output
+
+if TYPE_CHECKING:
+    from moldiff.checkpoint import Reliability
+
+#: What a model of each kind is for.
+KINDS = {
+    "denoiser": "denoiser, to generate from",
+    "classifier": "classifier of noisy rows, to guide a denoiser: generate --guidance cbg --classifier",
+}
 
 Name = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the card as JSON.")]
@@ -17,8 +27,8 @@ def models() -> int:
     from moldiff.checkpoint import bundled, read_card
 
     cards = [read_card(folder) for folder in bundled().values()]
-    rows = [(card.name, f"{card.parameters:,}", card.description) for card in cards]
-    output.table(rows, ("model", "parameters", ""))
+    rows = [(card.name, card.kind, f"{card.parameters:,}", card.description) for card in cards]
+    output.table(rows, ("model", "kind", "parameters", ""))
     return 0
 
 
@@ -31,6 +41,7 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         print(card.model_dump_json(indent=1))
         return 0
     facts = [
+        ("kind", KINDS[card.kind]),
         ("description", card.description),
         ("parameters", f"{card.parameters:,}"),
         (
@@ -50,6 +61,8 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         facts.append(("origin", f"{source}, tokens added: {added}"))
     output.table(facts, (card.name, ""))
     output.table([_condition(c) for c in card.conditions], ("target", "form", "known from training"))
+    if card.reliability:
+        _show_reliability(card.reliability)
     if card.metrics:
         rows = [
             (
@@ -63,6 +76,32 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         output.table(rows, ("measured", "setting", "mean ± s.e.", "samples a seed"))
         print("measured by: " + "; ".join(dict.fromkeys(m.command for m in card.metrics)))
     return 0
+
+
+def _show_reliability(entries: Sequence[Reliability]) -> None:
+    """Prints how a classifier does by noise level, and what its chances are worth over all levels."""
+    rows = [
+        (
+            entry.name,
+            f"{entry.t:g}",
+            output.number(entry.auc),
+            output.number(entry.calibration_error, 2),
+            output.number(entry.cross_entropy),
+            str(entry.rows),
+        )
+        for entry in entries
+    ]
+    output.table(rows, ("label", "noise t", "ROC-AUC", "calibration error", "cross-entropy", "rows"))
+    seen = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        bins: dict[int, list[tuple[int, float, float]]] = {}
+        for each in (each for entry in entries if entry.name == name for each in entry.bins):
+            bins.setdefault(min(int(each[1] * 10), 9), []).append(each)
+        for _, held in sorted(bins.items()):
+            count = sum(each[0] for each in held)
+            chance, share = (sum(each[0] * each[part] for each in held) / count for part in (1, 2))
+            seen.append((name, output.percent(chance), output.percent(share), str(count)))
+    output.table(seen, ("label", "chance of high, told", "share of high, seen", "rows, all t"))
 
 
 def _condition(condition: object) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moldiff.cli import output
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, unknown
 
 if TYPE_CHECKING:
     from moldiff.chem.fitted import Card
@@ -100,7 +100,7 @@ def fit(
     The error is that on molecules which were held out, in folds drawn at random; molecules less like those of
     the file are predicted worse.
     """
-    output.check_writable(out)
+    output.check_writable(out, file)
 
     from moldiff import registry
     from moldiff.chem import fitted
@@ -141,9 +141,14 @@ def _values(modality: Any, file: Path, column: str) -> dict[int, float]:
     import pandas as pd
 
     if file.suffix == ".parquet":  # its numbers are no text
+        from pyarrow import parquet
+
         try:
+            names = parquet.read_schema(file).names
+            if column not in names:
+                raise unknown(f"column of {file.name}", column, names)
             cells = pd.read_parquet(file, columns=[column])[column]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, KeyError) as error:
             raise MoldiffError(f"cannot read {file}: {error}") from None
         lines = range(1, len(cells) + 1)
     else:

@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moldiff.errors import MoldiffError
+from moldiff.files import check_place
 
 if TYPE_CHECKING:
     from moldiff.generation import Progress
 
 
-def check_writable(path: Path) -> None:
-    """Refuses a path that cannot be written, before any work is done."""
+def check_writable(path: Path, *sources: Path | str | None) -> None:
+    """Refuses a path that cannot be written, or that is a file to be read, before any work is done."""
+    check_place(path)
+    for source in sources:
+        if source is not None and _same(path, source):
+            raise MoldiffError(f"output: got {path}, which is read too; give the output a name of its own")
     # os.path's test, unlike pathlib's, is also false for what cannot be a path.
-    if os.path.isdir(path):
-        raise MoldiffError(f"output: got {path}, which is a folder; name a file")
     if not os.path.isdir(path.parent):
         raise MoldiffError(f"output: got {path}, but there is no folder {path.parent}")
     # As long a name as any that is written beside it, and one that no run leaves behind.
@@ -29,6 +32,13 @@ def check_writable(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise MoldiffError(f"output: got {path}, cannot write there ({error.strerror})") from None
+
+
+def _same(path: Path, source: Path | str) -> bool:
+    try:
+        return os.path.samefile(path, source)
+    except (OSError, ValueError):  # one of them is not there
+        return False
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def score(
     `moldiff oracle list` shows the oracles there are, docs/oracles.md how to use your own.
     """
     if out is not None:
-        output.check_writable(out)
+        output.check_writable(out, file)
 
     from moldiff import registry
     from moldiff.chem.oracles import ORACLES

@@ -21,6 +21,8 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
     output.table(_counts(facts), ("", "count", ""))
     if facts["properties"]:
         _show_targets(facts)
+    if "search" in facts:
+        _show_search(facts)
     for name, measured in facts.get("measured", {}).items():
         missing = f", {measured['missing']} without a value" if measured["missing"] else ""
         spread = f"{output.number(measured['mean'])} ± {output.number(measured['se'], 2)}"
@@ -28,6 +30,10 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
     if facts["rejects"]:
         listed = sorted(facts["rejects"].items(), key=lambda item: -item[1])
         print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
+    if facts.get("repaired", {}).get("by_fault"):
+        faults = facts["repaired"]["by_fault"].items()
+        listed = sorted(faults, key=lambda item: -item[1]["rows"])
+        print("repaired: " + ", ".join(f"{kind} {n['mended']} of {n['rows']}" for kind, n in listed))
     if not facts["reference_matches_rdkit"]:
         ours, theirs = facts["versions"]["rdkit"], facts["reference_rdkit"]
         print(f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off")
@@ -48,7 +54,7 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
 
 
 def _counts(facts: dict[str, Any]) -> list[tuple[str, ...]]:
-    novel, drawn = facts["novel"], facts["drawn"]
+    novel, drawn, first = facts["novel"], facts["drawn"], ", first draws" if "repaired" in facts else ""
     whole = "requested" if drawn == facts["requested"] else "drawn"
     rows = [("requested", str(facts["requested"]), "")]
     if facts.get("distinct_only"):
@@ -60,7 +66,7 @@ def _counts(facts: dict[str, Any]) -> list[tuple[str, ...]]:
         rows.append(("drawn", str(drawn), ""))
     return [
         *rows,
-        ("valid", str(facts["valid"]), f"{output.percent(facts['validity'])} of {whole}"),
+        ("valid", str(facts["valid"]), f"{output.percent(facts['validity'])} of {whole}{first}"),
         ("sane", str(facts["sane"]), f"{output.percent(facts['sanity'])} of {whole}"),
         ("unique", str(facts["unique"]), output.percent(facts["uniqueness"]) + " of valid"),
         (
@@ -69,9 +75,44 @@ def _counts(facts: dict[str, Any]) -> list[tuple[str, ...]]:
             output.percent(facts["novelty"]) + " of unique, canonical",
         ),
         ("novel (upstream)", str(novel["upstream"]), "distinct raw strings, as the papers count"),
+        *_repaired(facts, whole),
         ("forwards a molecule", output.number(facts["forwards_per_molecule"], 4), _setting(facts)),
+        *_besides(facts),
         ("molecules a second", output.number(facts["molecules_per_second"]), "sampling alone"),
     ]
+
+
+def _repaired(facts: dict[str, Any], whole: str) -> list[tuple[str, ...]]:
+    """The rows of what there is after a repair; none without one."""
+    if "repaired" not in facts:
+        return []
+    found = facts["repaired"]
+    again = f"{output.number(found['forwards_per_molecule'])} of the forwards"
+    return [
+        ("repaired", str(found["mended"]), f"of {found['redrawn']} drawn again, {again}"),
+        ("valid, repaired", str(found["valid"]), f"{output.percent(found['validity'])} of {whole}"),
+        ("unique, repaired", str(found["unique"]), output.percent(found["uniqueness"]) + " of valid"),
+        (
+            "novel, repaired",
+            str(found["novel"]["canonical"]),
+            output.percent(found["novelty"]) + " of unique, canonical",
+        ),
+    ]
+
+
+def _besides(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The row of a classifier's forwards; none without one."""
+    if "classifier" not in facts:
+        return []
+    told = f", the model told at scale {facts['cfg_scale']:g}" if facts["cfg_scale"] else ""
+    if facts["guidance"] == "fudge":
+        form = "fudge" if facts["fudge_top_k"] is None else f"fudge, top-k {facts['fudge_top_k']}"
+    else:
+        form = f"{facts['cbg_form']} form" + (
+            f", top-p {facts['cbg_top_p']:g}" if facts["cbg_top_p"] < 1 else ""
+        )
+    how = f"{facts['classifier']}, {form}{told}"
+    return [("of the classifier", output.number(facts["classifier_forwards_per_molecule"], 4), how)]
 
 
 def _setting(facts: dict[str, Any]) -> str:
@@ -85,6 +126,23 @@ def _setting(facts: dict[str, Any]) -> str:
         f"{setting['sampler']}{steps}{options}, temperature {setting['temperature']:g}, "
         f"top-p {setting['top_p']:g}, scale {setting['scale']:g}{', complete' if setting['complete'] else ''}"
     )
+
+
+def _show_search(facts: dict[str, Any]) -> None:
+    search = facts["search"]
+    kept, plain = facts["rewards"].values()
+    how = f"{search['method']} {search['size']}"
+    if "tilt" in search:
+        how += f", tilt {search['tilt']:g}, {search['looks']} looks, {search['draws']} draws"
+    without = f", {kept['missing']} without one" if kept["missing"] else ""
+    beside = "" if plain["mean"] is None else f"; unsteered {_mean(plain)}"
+    calls = output.number(facts["oracle_calls_per_molecule"], 4)
+    print(f"reward {' + '.join(facts['sought'])}: {_mean(kept)}{without}{beside} ({how})")
+    print(f"oracle calls a molecule: {calls}")
+
+
+def _mean(found: dict[str, Any]) -> str:
+    return f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
 
 
 def _show_targets(facts: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ InitFrom = Annotated[
 def train(
     config: Config, overrides: Overrides = None, resume: Resume = False, init_from: InitFrom = None
 ) -> int:
-    """Train a model: leaves model.safetensors and card.json in its folder.
+    """Train a model, or a classifier that guides one: leaves model.safetensors and card.json in its folder.
 
     data.path names a data file, a data set, or a token file, as data prepare takes and makes them. With
     --init-from the model starts as a copy of another, and what CONFIG leaves out of network, process,
@@ -43,10 +43,17 @@ def train(
     if intake.launched():
         return 0
     facts = published.card.training
-    nll = facts["heldout_nats_per_token"]
+    classifier = published.card.kind == "classifier"
+    nll = facts["heldout_nats_per_row" if classifier else "heldout_nats_per_token"]
+    what = "cross-entropy {:.4f} nats a row" if classifier else "bound {:.4f} nats a token"
     print(
         f"wrote {settings.out}: {published.card.parameters:,} parameters, {facts['steps']} steps, "
-        f"{facts['tokens']:,} tokens" + ("" if nll is None else f", held-out bound {nll:.4f} nats a token")
+        f"{facts['tokens']:,} tokens" + ("" if nll is None else ", held-out " + what.format(nll))
     )
-    print(f"next: moldiff generate {settings.out} -n 100")
+    if classifier:
+        target = f"--target {published.card.conditions[0].name}=high"
+        guidance = "fudge" if settings.process.name == "autoregressive" else "cbg"
+        print(f"next: moldiff generate MODEL --guidance {guidance} --classifier {settings.out} {target}")
+    else:
+        print(f"next: moldiff generate {settings.out} -n 100")
     return 0

@@ -1,0 +1,33 @@
+"""The kinds of token in a SMILES string and which may follow which; no RDKit, so that training can use it."""
+
+import re
+
+_RING = re.compile(r"%\(([0-9]+)\)|%([0-9]{2})|([0-9])")
+
+#: The kinds of token that never follow a token of each kind.
+NEVER_AFTER: dict[str, frozenset[str]] = {
+    "atom": frozenset(),
+    "ring": frozenset(),
+    "bond": frozenset({"bond", "(", ")", ".", "pad"}),
+    "(": frozenset({"ring", "(", ")", ".", "pad"}),
+    ")": frozenset(),
+    ".": frozenset({"bond", "ring", "(", ")", ".", "pad"}),
+    "pad": frozenset({"atom", "ring", "bond", "(", ")", "."}),
+}
+
+
+def kind(token: str) -> str:
+    """The kind of a SMILES token: atom, ring (a label), bond, or one of ( ) . itself."""
+    if token in "().":
+        return token
+    if token in "-=#$:~/\\":
+        return "bond"
+    return "ring" if _RING.fullmatch(token) else "atom"
+
+
+def label(token: str) -> int:
+    """The number of a ring label; ``1`` and ``%01`` are the same."""
+    found = _RING.fullmatch(token)
+    if found is None:
+        raise ValueError(f"not a ring label: {token!r}")
+    return int("".join(group or "" for group in found.groups()))
