@@ -9,12 +9,14 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 DOCS := $(VENV)/.docs-installed
 
+comma := ,
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs notebooks wheel clean
+.PHONY: help demo test lint docs notebooks wheel study study-small clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNTIME) ## make 200 molecules with many rings: demo/molecules.csv and demo/molecules.png
 	mkdir -p demo
@@ -22,7 +24,7 @@ demo: $(RUNTIME) ## make 200 molecules with many rings: demo/molecules.csv and d
 		--out demo/molecules.csv --grid demo/molecules.png
 
 test: $(DEV) ## run the whole test suite
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4
 
 lint: $(DEV) ## ruff (rules and format) and mypy (strict)
 	$(BIN)/ruff check .
@@ -39,6 +41,30 @@ notebooks: $(DOCS) ## run the notebooks in examples/ and keep what they print
 
 wheel: $(DEV) ## build the sdist, and from it the wheel, into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
+
+# A run that is in runs/study is not repeated, so both go on where they stopped. The models have to be there
+# (docs/study.md). STUDY_ARGS adds options, such as --device cuda; STUDY_HELDOUT is --heldout FILE.
+STUDY_ARGS ?=
+STUDY_HELDOUT ?=
+STUDY_COMPARED ?= mdlm,udlm,ar
+STUDY_METHODS ?= ar,udlm,mdlm,remdm,proseco
+STUDY_GUIDANCE ?= cfg,cbg
+
+define run_study
+	for property in ring_count qed; do \
+		$(BIN)/moldiff pareto --property $$property --methods $(STUDY_METHODS) --guidance $(STUDY_GUIDANCE) \
+			--scales 1..5 $(1) --published --protocol upstream --out $(2)/$$property $(STUDY_ARGS) || exit; \
+	done
+	$(BIN)/moldiff compare --methods $(STUDY_COMPARED) --property ring_count --guidance none,cfg --scales 2 $(1) \
+		$(STUDY_HELDOUT) --out $(2)/compare $(STUDY_ARGS)
+	$(BIN)/python benchmarks/study_page.py $(2)
+endef
+
+study: $(RUNTIME) ## the study on QM9, all of it: runs/study, docs/results/study.md
+	$(call run_study,--steps 32$(comma)64$(comma)128 --num 1024 --seeds 5,runs/study)
+
+study-small: $(RUNTIME) ## the same for 2 cores: 256 molecules, 3 seeds, T = 32 and 128
+	$(call run_study,--steps 32$(comma)128 --num 256 --seeds 3,runs/study-small)
 
 clean: ## remove what the other targets wrote; .venv stays
 	rm -rf build demo dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
