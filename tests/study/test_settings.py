@@ -89,7 +89,7 @@ def test_a_file_that_says_something_else_is_refused(text: str, message: str, tmp
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "none.yaml", tmp_path, tmp_path / "bytes.yaml"):
-        with pytest.raises(MoldiffError, match="cannot be read"):
+        with pytest.raises(MoldiffError, match=r"cannot be read|it is a folder"):
             load(path)
 
 
