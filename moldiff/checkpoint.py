@@ -54,7 +54,7 @@ class Metric(_Section):
 class Reliability(_Section):
     """How a classifier does on held-out rows at one noise level.
 
-    Args:
+    Attributes:
         name: the label.
         t: the noise level; for a causal classifier, the share of each row that it did not see.
         rows: how many were asked about.
