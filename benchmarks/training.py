@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from moldiff import config, registry, training
-from moldiff.assembly import build_network, build_process
+from moldiff.assembly import build_network, build_process, build_tokenizer
 from moldiff.conditions import fit_all
 from moldiff.diffusion.objective import Batch
 from moldiff.diffusion.process import Process
@@ -101,7 +101,7 @@ def measure(settings: config.TrainConfig, rounds: int) -> dict[str, Any]:
     """The pairs of seconds of both comparisons, the first round of each left out as warm-up."""
     data = training.read_tokens(settings)
     conditions = fit_all(settings.conditions, training.properties(data), ~data.heldout)
-    tokenizer = registry.resolve("tokenizer", data.info["modality"]).from_state(data.info["tokenizer"])
+    tokenizer = build_tokenizer(data.info["modality"], data.info["tokenizer"])
     process = build_process(settings, tokenizer.vocab_size)
     build: Callable[[], Transformer] = lambda: build_network(settings, process, PADDED, conditions)  # noqa: E731
     network, other = build(), build()
