@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moldiff.chem import faults, metrics, molecule, oracles, picture, report
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
-from moldiff.types import Fault, Writer
+from moldiff.types import Fault, Given, Kept, Writer
 
 from .datasets import TokenFile
 from .measured import Measured
@@ -33,6 +33,7 @@ class Molecules:
     """Small organic molecules written as SMILES."""
 
     name: ClassVar[str] = "molecules"
+    noun: ClassVar[str] = "molecule"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
     key: ClassVar[str] = "smiles"
@@ -103,6 +104,21 @@ class Molecules:
         """The canonical SMILES of each string, None where it is not sane."""
         checks = {text: molecule.check(text) for text in dict.fromkeys(raw)}
         return [checks[text].canonical if checks[text].sane else None for text in raw]
+
+    def kept(self, tokenizer: VocabularyTokenizer, given: Given) -> Kept:
+        """The tokens of how every string begins and ends; MoldiffError for a picture."""
+        if given.picture is not None or given.mask is not None:
+            raise MoldiffError("inpaint: got a picture, but this model makes molecules; leave it off")
+        start, end = (tuple(self._unpadded(tokenizer, text)) for text in (given.prompt, given.ending))
+        if end and tokenizer.pad_id is not None:
+            raise MoldiffError(
+                f"ending: got {given.ending!r}, but this model's rows end in padding; leave it off"
+            )
+        return Kept(start, end)
+
+    @staticmethod
+    def _unpadded(tokenizer: VocabularyTokenizer, text: str | None) -> list[int]:
+        return [each for each in tokenizer.encode(text or "") if each != tokenizer.pad_id]
 
     def fault(self, tokenizer: VocabularyTokenizer, ids: Sequence[int], reach: int = 0) -> Fault | None:
         """What is wrong with the molecule that a row spells, None where it is valid (`moldiff.chem.faults`).

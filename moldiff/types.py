@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from moldiff.errors import MoldiffError
+from moldiff.items import Balance as Balance
+from moldiff.items import Fault as Fault
+from moldiff.items import Given as Given
+from moldiff.items import Judge as Judge
+from moldiff.items import Kept as Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,38 +120,6 @@ class PrefixClassifier(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Balance:
-    """What holds in every well-formed item, as far as single tokens and neighbours tell.
-
-    Args:
-        even: tokens that occur an even number of times.
-        pairs: (opening, closing) tokens that match like brackets.
-        apart: (left, right) tokens of which the right one never follows the left one at once.
-        never_first: tokens that begin no item.
-        never_last: tokens that end no item.
-    """
-
-    even: tuple[int, ...] = ()
-    pairs: tuple[tuple[int, int], ...] = ()
-    apart: tuple[tuple[int, int], ...] = ()
-    never_first: tuple[int, ...] = ()
-    never_last: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a row of tokens, and where.
-
-    Args:
-        kind: a name for it, from the modality.
-        places: the tokens that are to blame, by their places in the row, increasing; at least one.
-    """
-
-    kind: str
-    places: tuple[int, ...]
-
-
 class Tokenizer(Protocol[T]):
     """A reversible map between an item (a string, a pixel array) and data tokens 0..K-1."""
 
@@ -223,6 +196,11 @@ class Modality(Protocol):
         ...
 
     @property
+    def noun(self) -> str:
+        """What one of its items is called."""
+        ...
+
+    @property
     def properties(self) -> tuple[str, ...]:
         """The properties that ``evaluate`` measures and a model can be told."""
         ...
@@ -276,6 +254,10 @@ class Modality(Protocol):
 
     def canonical(self, raw: Sequence[Any]) -> list[Any]:
         """Each of ``raw`` in its canonical form, None where it is not sane."""
+        ...
+
+    def kept(self, tokenizer: Tokenizer[Any], given: Given) -> Kept:
+        """The tokens that every row keeps; MoldiffError for what does not go with the modality."""
         ...
 
     def fault(self, tokenizer: Tokenizer[Any], ids: Sequence[int], reach: int = 0) -> Fault | None:

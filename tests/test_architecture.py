@@ -28,6 +28,7 @@ MODULES = {
     "moldiff.types": 0,
     "moldiff.errors": 0,
     "moldiff.files": 0,
+    "moldiff.items": 0,
     "moldiff.diffusion.categorical": 1,
     "moldiff.diffusion.schedule": 1,
     "moldiff.diffusion.remasking": 1,

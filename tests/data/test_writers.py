@@ -85,7 +85,7 @@ def test_jsonl_has_null_for_what_json_cannot_say(frame: pd.DataFrame, tmp_path: 
 def test_how_a_table_is_cut_does_not_change_the_file(
     suffix: str, frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moldiff.data.writers.ROW_GROUP", 3)
+    monkeypatch.setattr("moldiff.data.tables.ROW_GROUP", 3)
     Molecules().write(frame, tmp_path / f"whole{suffix}")
     for cuts in ([0, 1, 2, 3, 4], [0, 0, 3, 4], [0, 4]):
         with closing(Molecules().writer(tmp_path / "part", suffix)) as writer:
