@@ -35,6 +35,7 @@ class Molecules:
     name: ClassVar[str] = "molecules"
     noun: ClassVar[str] = "molecule"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
+    reading: ClassVar[tuple[str, ...]] = ("column", "stereo", "fragments", "workers")
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
     key: ClassVar[str] = "smiles"
     notations: ClassVar[tuple[Notation, ...]] = (SmilesTokenizer, SelfiesTokenizer)

@@ -1,4 +1,4 @@
-"""What modalities share whose items are what they are: no canonical form, no oracles, no properties of theirs."""
+"""What modalities share whose items have one form alone, by which they are told apart."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -116,6 +116,7 @@ class PlainModality(ABC):
     name: ClassVar[str]
     noun: ClassVar[str]
     properties: ClassVar[tuple[str, ...]]
+    reading: ClassVar[tuple[str, ...]]
     shown: ClassVar[tuple[str, ...]]
     writers: ClassVar[Mapping[str, Callable[[Path], Writer]]]
     key: ClassVar[str] = "raw"
@@ -160,7 +161,7 @@ class PlainModality(ABC):
         reasons = [self.reason(item) for item in raw]
         valid = np.array([reason is None for reason in reasons], dtype=bool)
         good = np.flatnonzero(valid)
-        found = self.measured([raw[place] for place in good])
+        found = self.measured([raw[int(place)] for place in good])
         columns: dict[str, Any] = {
             "raw": pd.array(spelt, dtype="str"),
             "valid": valid,

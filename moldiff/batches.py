@@ -26,7 +26,7 @@ from moldiff.plan import Drawn, Ids
 from moldiff.repair import Repair
 from moldiff.request import Request
 from moldiff.search import Reward
-from moldiff.types import Rows
+from moldiff.types import Given, Kept, Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
@@ -66,29 +66,29 @@ class Spent:
         theirs = asdict(other)
         return type(self)(**{name: value + theirs[name] for name, value in asdict(self).items()})
 
-    def facts(self) -> dict[str, float]:
-        """What a summary says of it."""
+    def facts(self, noun: str) -> dict[str, float]:
+        """What a summary says of it; ``noun`` is what a row is called."""
         n, seconds = self.drawn, self.seconds
         return {
-            "forwards_per_molecule": round(self.rows / n, 3) if n else 0.0,
-            "token_forwards_per_molecule": round(self.tokens / n, 2) if n else 0.0,
+            f"forwards_per_{noun}": round(self.rows / n, 3) if n else 0.0,
+            f"token_forwards_per_{noun}": round(self.tokens / n, 2) if n else 0.0,
             "seconds": round(seconds, 3),
-            "molecules_per_second": round(n / seconds, 2) if seconds else 0.0,
+            f"{noun}s_per_second": round(n / seconds, 2) if seconds else 0.0,
         }
 
     def redrawn(self) -> float:
         """Forwards that a repair took, per sample."""
         return round(self.repair_rows / self.drawn, 3) if self.drawn else 0.0
 
-    def asked_besides(self) -> dict[str, float]:
+    def asked_besides(self, noun: str) -> dict[str, float]:
         """What a summary says of a classifier's share, and of both networks together."""
         n, rows, tokens = max(1, self.drawn), self.classifier_rows, self.classifier_tokens
         return {
-            "classifier_forwards_per_molecule": round(rows / n, 3),
-            "classifier_token_forwards_per_molecule": round(tokens / n, 2),
-            "classifier_gradients_per_molecule": round(self.classifier_gradients / n, 3),
-            "all_forwards_per_molecule": round((self.rows + rows) / n, 3),
-            "all_token_forwards_per_molecule": round((self.tokens + tokens) / n, 2),
+            f"classifier_forwards_per_{noun}": round(rows / n, 3),
+            f"classifier_token_forwards_per_{noun}": round(tokens / n, 2),
+            f"classifier_gradients_per_{noun}": round(self.classifier_gradients / n, 3),
+            f"all_forwards_per_{noun}": round((self.rows + rows) / n, 3),
+            f"all_token_forwards_per_{noun}": round((self.tokens + tokens) / n, 2),
         }
 
 
@@ -122,6 +122,10 @@ class Batches:
         self._reward = self._searched()
         #: What draws rows again that are no items; None where they are left as they are.
         self.repair: Repair | None = None
+        #: What every row keeps.
+        self.kept = Kept()
+        if request.given != Given():
+            self.kept = model.modality.kept(model.tokenizer, request.given)
         if request.repair:
             self.repair = Repair(model.modality, model.tokenizer, model.process, request.repair)
 
@@ -129,8 +133,9 @@ class Batches:
         """Rows ids (B,) in parts of one length: their numbers and tokens. The cost is counted on the way."""
         drawn = self.plan.draw(ids, self._request.seed)
         if self._own_length:
-            longest = np.full_like(drawn.lengths, self._model.network.max_length)
+            longest = np.full_like(drawn.lengths, self._model.card.max_length)
             drawn = replace(drawn, lengths=longest)
+        drawn = replace(drawn, lengths=self._long_enough(drawn.lengths))
         budget = AUTO_TOKENS[self._model.device.type]
         for length in np.unique(drawn.lengths):
             index = np.flatnonzero(drawn.lengths == length)
@@ -138,6 +143,14 @@ class Batches:
             size = max(1, size // self.particles)
             for part in np.split(index, range(size, len(index), size)):
                 yield ids[part], self._counted(ids, drawn, part)
+
+    def _long_enough(self, lengths: Ids) -> Ids:
+        """Lengths (B,), those too short for what every row keeps raised; MoldiffError where none will do."""
+        most = self._model.card.max_length
+        if self.kept.least > most:
+            got = f"got {self.kept.least} tokens to keep, the model's rows have {most} at most"
+            raise MoldiffError(f"given: {got}")
+        return np.maximum(lengths, self.kept.least)
 
     @property
     def particles(self) -> int:
@@ -158,7 +171,7 @@ class Batches:
         """The tokens of a part of what was drawn, of one length."""
         told = None if drawn.cond is None else drawn.cond[torch.from_numpy(part)]
         length, precision = int(drawn.lengths[part[0]]), self._request.precision
-        rows = Rows(torch.from_numpy(ids[part]), length, told)
+        rows = Rows(torch.from_numpy(ids[part]), length, told, *self._frozen(len(part), length))
         started, whole, again = time.perf_counter(), 0, 0
         asked = 0 if self._reward is None else self._reward.asked
         network, classifier = self._model.network, self.guided.classifier
@@ -181,6 +194,15 @@ class Batches:
                 calls = 0 if self._reward is None else self._reward.asked - asked
                 classified = more.rows, more.tokens, more.gradients
                 self.spent += Spent(whole, cost.rows, cost.tokens, seconds, away, calls, *classified, again)
+
+    def _frozen(self, count: int, length: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """The tokens (B, L) that rows keep, and where; None where they keep none."""
+        if not self.kept.least:
+            return None, None
+        places = self.kept.places(length)
+        tokens = torch.tensor([0 if each is None else each for each in places])
+        frozen = torch.tensor([each is not None for each in places])
+        return tokens.expand(count, -1), frozen.expand(count, -1)
 
     def _sampled(self, rows: Rows, seed: int) -> Tensor:
         """The tokens (B, L) of rows on the CPU, there too."""

@@ -1,4 +1,4 @@
-"""Conditions: properties that a model can be told, as a class or as a number."""
+"""Conditions: properties that a model can be told, as a class, a category or a number."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from moldiff.errors import MoldiffError
 
 Floats = NDArray[np.float64]
+
+#: Categories of a property at most.
+MOST_CATEGORIES = 10_000
 
 
 class _Frozen(BaseModel):
@@ -80,20 +83,56 @@ class NumericCondition(_Frozen):
         return (np.where(np.isfinite(values), values, np.nan) - _known(self.mean)) / _known(self.std)
 
 
-ConditionSpec = Annotated[ClassCondition | NumericCondition, Field(discriminator="kind")]
+class CategoryCondition(_Frozen):
+    """Which of several kinds an item is of: a property in whole numbers from 0.
+
+    ``shares`` are those of all rows, one a category.
+    """
+
+    kind: Literal["category"] = "category"
+    name: str
+    shares: tuple[float, ...] | None = None
+
+    @property
+    def classes(self) -> int:
+        """As many as there are categories; 1 before any was seen."""
+        return len(self.shares or (1.0,))
+
+    def fit(self, values: Floats) -> Self:
+        """The condition with the categories of values (N,) and their shares.
+
+        Raises:
+            MoldiffError: a value that is no category.
+        """
+        known = values[np.isfinite(values)]
+        odd = known[(known != np.round(known)) | (known < 0) | (known >= MOST_CATEGORIES)]
+        if len(odd):
+            got = f"{odd[0]:g}, categories are 0 to {MOST_CATEGORIES - 1} at most"
+            raise MoldiffError(f"condition {self.name!r}: got {got}")
+        counts = np.bincount(known.astype(np.int64))
+        return self.model_copy(update={"shares": tuple((counts / counts.sum()).tolist())})
+
+    def encode(self, values: Floats) -> Floats:
+        """Categories as numbers, NaN where the property is none of them, for values (N,)."""
+        _known(None if self.shares is None else 0.0)
+        whole = np.isfinite(values) & (values == np.round(values))
+        return np.where(whole & (values >= 0) & (values < self.classes), values, np.nan)
+
+
+ConditionSpec = Annotated[ClassCondition | CategoryCondition | NumericCondition, Field(discriminator="kind")]
 
 
 def fit_all(
     specs: Sequence[ConditionSpec], properties: dict[str, Floats], train: NDArray[np.bool_]
 ) -> tuple[ConditionSpec, ...]:
-    """The conditions with their statistics: classes over all rows, numbers over the training rows."""
+    """The conditions with their statistics: of numbers over the training rows, else over all."""
     for spec in specs:
         if spec.name not in properties:
             raise MoldiffError(f"condition: got {spec.name!r}, choose from {', '.join(sorted(properties))}")
         if not np.isfinite(properties[spec.name][train]).any():
             raise MoldiffError(f"condition {spec.name!r}: no training row has this property")
     return tuple(
-        spec.fit(properties[spec.name] if spec.kind == "class" else properties[spec.name][train])
+        spec.fit(properties[spec.name][train] if spec.kind == "numeric" else properties[spec.name])
         for spec in specs
     )
 

@@ -53,7 +53,8 @@ class DataConfig(_Section):
     """Where items come from and how they become tokens.
 
     ``path`` is a data file, a token file or the name of a data set; ``tokenizer`` None is the modality's own.
-    Token files keep what they were made with; what is set beside one has to agree with it.
+    Token files keep what they were made with; what is set beside one has to agree with it. ``options`` are
+    the modality's own, such as how long a row is.
     """
 
     modality: str = "molecules"
@@ -66,6 +67,7 @@ class DataConfig(_Section):
     length: Literal["empirical", "padded"] = "empirical"
     pad_to: int | None = Field(default=None, ge=1)
     workers: int = Field(default=1, ge=1)
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _padding(self) -> Self:
@@ -75,13 +77,14 @@ class DataConfig(_Section):
 
 
 class NetworkConfig(_Section):
-    """Size of the transformer."""
+    """Size of the transformer; ``grid`` says that rows are grids, by how many rows and columns these have."""
 
     width: int = Field(default=256, ge=2)
     depth: int = Field(default=4, ge=1)
     heads: int = Field(default=8, ge=1)
     time: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    grid: tuple[int, int] | None = None
 
 
 class ProcessConfig(_Section):

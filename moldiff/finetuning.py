@@ -284,6 +284,13 @@ def _kept(spec: ConditionSpec, old: ConditionSpec, values: Floats) -> ConditionS
     if spec.kind == "class" and old.kind == "class" and spec.quantile == old.quantile:
         kept = spec.model_copy(update={"threshold": old.threshold})
         return kept.model_copy(update={"base_rate": float(np.nanmean(kept.encode(values)))})
+    if spec.kind == "category" and old.kind == "category":
+        if spec.classes > old.classes:
+            got = f"got {spec.classes} categories, the model to start from knows {old.classes}"
+            raise MoldiffError(f"condition {spec.name!r}: {got}")
+        # As many as its weights know; those that the data lack have no share.
+        shares = (*(spec.shares or ()), *[0.0] * (old.classes - spec.classes))
+        return spec.model_copy(update={"shares": shares})
     return spec
 
 

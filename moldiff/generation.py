@@ -9,6 +9,7 @@ from typing import Any, Unpack, final
 
 import pandas as pd
 import torch
+from torch import nn
 
 from moldiff import checkpoint, registry
 from moldiff.assembly import (
@@ -38,14 +39,17 @@ from moldiff.types import Modality
 class Model:
     """A model ready to generate."""
 
-    def __init__(self, source: Checkpoint, device: str = "auto") -> None:
-        """Builds the network of a checkpoint on ``device``; MoldiffError where they do not fit."""
+    def __init__(self, source: Checkpoint, device: str = "auto", network: nn.Module | None = None) -> None:
+        """Builds the network of a checkpoint on ``device``; MoldiffError where they do not fit.
+
+        ``network`` stands in for it where a model was not made here.
+        """
         bound_caches()
         self.card: Card = source.card
         self.device: torch.device = pick_device(device)
         self.tokenizer = build_tokenizer(self.card.config.data.modality, self.card.tokenizer)
         self.process: Formulation = build_process(self.card.config, self.tokenizer.vocab_size)
-        self.network = self._network(source).to(self.device).eval()
+        self.network: nn.Module = (network or self._network(source)).to(self.device).eval()
         self.table = table_of(source.part("table"), self.card.table, self.card.name)
         self._known = source.part("reference")
 
@@ -183,17 +187,21 @@ class Generation:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: the first samples under the headline figures."""
-        keys = ("requested", "valid", "sane", "unique", "forwards_per_molecule")
+        keys = ("requested", "valid", "sane", "unique", f"forwards_per_{self.modality.noun}")
         head = ", ".join(f"{key} {self.summary[key]}" for key in keys)
         return f"<p>{head}</p>{self.frame.head(20).to_html(index=False)}"
 
 
 def load(model: str = "qm9", device: str = "auto") -> Model:
-    """The model of a bundled name or in a folder.
+    """The model of a bundled name, in a folder, or of another making: ``hf:ORG/NAME`` (docs/pretrained.md).
 
     Raises:
         MoldiffError: no such model, a damaged or newer one, or a device that is not there.
     """
+    prefix, _, rest = model.partition(":")
+    if rest and prefix in registry.SOURCES:
+        loaded: Model = registry.resolve("source", prefix)(rest, device)
+        return loaded
     found = Model(Checkpoint.load(checkpoint.find(model)), device)
     _ = found.reference  # so that a model without one is refused here
     return found

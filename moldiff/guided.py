@@ -8,6 +8,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 import torch
+from torch import nn
 
 from moldiff import registry
 from moldiff.assembly import check_complete
@@ -17,7 +18,6 @@ from moldiff.conditions import ConditionSpec
 from moldiff.config import Setting
 from moldiff.diffusion.process import Formulation, Level, Process
 from moldiff.errors import MoldiffError
-from moldiff.nn.transformer import Transformer
 from moldiff.plan import Alike, ByLine, Drawn, Ids, Plan
 from moldiff.request import Request
 from moldiff.targets import Goals, Table
@@ -31,7 +31,7 @@ class Loaded(Protocol):
     device: torch.device
     tokenizer: Any
     process: Formulation
-    network: Transformer
+    network: nn.Module
     table: Table
 
     @property

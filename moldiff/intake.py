@@ -12,13 +12,16 @@ import numpy as np
 from moldiff import registry
 from moldiff.assembly import build_tokenizer
 from moldiff.conditions import ConditionSpec, encode_all
-from moldiff.config import TrainConfig
+from moldiff.config import DataConfig, TrainConfig
 from moldiff.errors import MoldiffError
+from moldiff.types import Modality
 
 #: The token file that a run makes of its data and keeps in its folder.
 TOKENS = "tokens.safetensors"
-#: Settings of ``data`` that say how molecules are read, which a token file keeps.
+#: Settings of ``data`` that say how items are read, which a token file keeps.
 READING = ("stereo", "fragments")
+#: Settings of ``data`` that are options of a modality's reader, as all of ``data.options`` are.
+OPTIONS = {"column", "stereo", "fragments", "workers"}
 
 
 def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
@@ -31,14 +34,27 @@ def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
         return _checked(token_file.load(path), config)
     if (resume or launched()) and kept.exists():
         return _checked(token_file.load(kept), config)
-    reading = config.data.model_dump(include={"column", "stereo", "fragments", "workers"})
-    return registry.build("modality", config.data.modality).prepare(
+    modality = registry.build("modality", config.data.modality)
+    return modality.prepare(
         path,
         tokenizer=registry.tokenizer_name(config.data.modality, config.data.tokenizer),
         pad_to=config.data.pad_to,
         heldout=config.data.heldout,
-        **reading,
+        **reading(modality, config.data),
     )
+
+
+def reading(modality: Modality, data: DataConfig) -> dict[str, Any]:
+    """The options of the modality's reader that were set; MoldiffError for one that it does not take."""
+    asked = data.model_dump(include=data.model_fields_set & OPTIONS) | data.options
+    return {name: value for name, value in asked.items() if takes(modality, f"data: got {name}", name)}
+
+
+def takes(modality: Modality, got: str, name: str) -> bool:
+    """True where the modality's reader has that option; MoldiffError, which begins with ``got``, else."""
+    if name not in modality.reading:
+        raise MoldiffError(f"{got}, but {modality.name} are read with {', '.join(modality.reading)}")
+    return True
 
 
 def _checked(data: Any, config: TrainConfig) -> Any:

@@ -73,7 +73,7 @@ class Kept:
     Args:
         start: at its beginning.
         end: at its end.
-        whole: one a place of the row, None where it is free; for rows of that length alone. Not beside others.
+        whole: one a place of the row, None where it is free; for rows of that length, and alone.
     """
 
     start: tuple[int, ...] = ()
@@ -86,7 +86,7 @@ class Kept:
         return len(self.whole) or len(self.start) + len(self.end)
 
     def places(self, length: int) -> tuple[int | None, ...]:
-        """The tokens by place in a row of ``length``, None where it is free; MoldiffError where they do not fit."""
+        """The tokens by place in a row of ``length``, None where free; MoldiffError where they do not fit."""
         if length < self.least or (self.whole and length != len(self.whole)):
             raise MoldiffError(f"given: got {self.least} places to keep, a row has {length}")
         return self.whole or (*self.start, *[None] * (length - self.least), *self.end)

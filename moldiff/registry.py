@@ -9,16 +9,24 @@ from typing import Any
 
 from moldiff.errors import MoldiffError, unknown
 
-MODALITIES = {"molecules": "moldiff.data.molecules:Molecules"}
+MODALITIES = {
+    "molecules": "moldiff.data.molecules:Molecules",
+    "images": "moldiff.data.images:Images",
+    "text": "moldiff.data.text:Texts",
+}
 
 #: Apart from the modalities, because training needs a tokenizer but none of what else a modality imports.
 TOKENIZERS = {
     "smiles": "moldiff.data.smiles:SmilesTokenizer",
     "selfies": "moldiff.data.selfies:SelfiesTokenizer",
+    "characters": "moldiff.data.characters:CharacterTokenizer",
+    "bpe": "moldiff.data.bpe:BytePairTokenizer",
+    "pixels": "moldiff.data.pixels:PixelTokenizer",
+    "patches": "moldiff.data.patches:PatchTokenizer",
 }
 
 #: By modality, its tokenizer where none is named: in a configuration, or in a file older than the names.
-DEFAULT_TOKENIZERS = {"molecules": "smiles"}
+DEFAULT_TOKENIZERS = {"molecules": "smiles", "images": "pixels", "text": "characters"}
 
 SCHEDULES = {
     "loglinear": "moldiff.diffusion.schedule:LogLinear",
@@ -82,6 +90,18 @@ GUIDANCES = {
     "cbg-first-order": "moldiff.guidance.classifier_based:FirstOrder",
 }
 
+#: By modality, what `moldiff evaluate` runs on a file of its items.
+EVALUATIONS = {
+    "images": "moldiff.data.image_figures:evaluate",
+    "text": "moldiff.data.text_figures:evaluate",
+}
+
+#: By modality, the bundled model that says how likely it finds what is evaluated.
+JUDGES = {"text": "text-judge"}
+
+#: By prefix of a model's name, what loads one that was not made here.
+SOURCES = {"hf": "moldiff.pretrained:load"}
+
 DATA = {
     "token-file": "moldiff.data.datasets:TokenFile",
     "token-module": "moldiff.data.datamodule:TokenDataModule",
@@ -98,6 +118,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "condition dropout": CONDITION_DROPOUTS,
     "sampler": SAMPLERS,
     "guidance": GUIDANCES,
+    "evaluation": EVALUATIONS,
+    "source": SOURCES,
     "data": DATA,
 }
 

@@ -153,7 +153,7 @@ class Repairs:
                 "mended": sum(counts["mended"] for counts in by_fault.values()),
                 "by_fault": by_fault,
                 "by_round": {str(number): count for number, count in sorted(self._rounds.items())},
-                "forwards_per_molecule": redrawn,
+                f"forwards_per_{self._modality.noun}": redrawn,
                 **{key: after[key] for key in first},
             }
         }
@@ -169,9 +169,11 @@ def columns(mended: list[Mended]) -> dict[str, Any]:
 
 
 def _frozen(rows: Rows, tokens: Tensor, index: Tensor, faults: list[Fault]) -> Rows:
-    """The rows ``index`` (N,), all of their tokens frozen but those to blame."""
+    """The rows ``index`` (N,), all of their tokens frozen but those to blame that are not frozen already."""
     frozen = torch.ones(len(index), tokens.shape[1], dtype=torch.bool)
     for row, fault in zip(frozen, faults, strict=True):
         row[list(fault.places)] = False
+    if rows.frozen is not None:
+        frozen |= rows.frozen[index]
     cond = None if rows.cond is None else rows.cond[index]
     return Rows(rows.ids[index], rows.length, cond, tokens[index], frozen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, final, get_args
 
@@ -17,6 +17,7 @@ from moldiff.errors import MoldiffError, unknown
 from moldiff.plan import TargetFile, read_targets
 from moldiff.repair import check_rounds
 from moldiff.search import Search, searched
+from moldiff.types import Given
 
 PRECISIONS = ("auto", "bf16", "fp32")
 GuidanceName = Literal["cfg", "cbg", "fudge"]
@@ -99,7 +100,7 @@ class Request:
     are drawn, by default ``DRAWS`` n. ``oracles`` are asked about every sample, each for at most
     ``oracle_timeout`` seconds. ``workers`` processes share the scoring. With ``search``, each row is the one
     that it keeps. ``guide`` is the guidance that ``scale`` is of. ``repair`` draws what is no item again, in
-    part, up to so many times.
+    part, up to so many times. ``given`` is in every row.
     """
 
     n: int
@@ -125,6 +126,7 @@ class Request:
     search: Search | None = None
     guide: Guide = field(default_factory=Guide)
     repair: int = 0
+    given: Given = field(default_factory=Given)
 
     def __post_init__(self) -> None:
         """Refuse counts below 1, and what is no count."""
@@ -206,6 +208,10 @@ class Request:
             found["search"] = self.search.facts()
         if self.repair:
             found["repair"] = self.repair
+        if self.given != Given():
+            found["given"] = {
+                name: str(each) for name, each in asdict(self.given).items() if each is not None
+            }
         return found
 
     def setting(self, default: Setting) -> Setting:
@@ -266,6 +272,10 @@ class Asked(TypedDict, total=False):
     fudge_top_k: int | None
     cfg_scale: float | None
     repair: int
+    prompt: str | None
+    ending: str | None
+    inpaint: str | Path | None
+    mask: str | Path | None
 
 
 def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
@@ -284,6 +294,7 @@ def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
     named = ("best_of", "particles", "reward", "tilt", "search_options")
     rest["search"] = searched(**{name: rest.pop(name) for name in named if name in rest})
     rest["guide"] = _guide(rest)
+    rest["given"] = _given(rest)
     file, per_target = rest.pop("targets_from", None), rest.pop("per_target", None)
     if file is not None:
         rest["targets_from"] = read_targets(Path(file), 1 if per_target is None else per_target)
@@ -301,6 +312,16 @@ def _guide(rest: dict[str, Any]) -> Guide:
     names |= {"fudge_top_k": "top_k", "cfg_scale": "cfg_scale"}
     given = {ours: rest.pop(theirs, None) for theirs, ours in names.items()}
     return Guide(**{name: value for name, value in given.items() if value is not None})
+
+
+def _given(rest: dict[str, Any]) -> Given:
+    """What keywords say is in every row; they are taken out of ``rest``."""
+    prompt, ending = rest.pop("prompt", None), rest.pop("ending", None)
+    picture, mask = (rest.pop(name, None) for name in ("inpaint", "mask"))
+    if (picture is None) != (mask is None):
+        raise MoldiffError("inpaint: got a picture or a mask without the other, give both")
+    files = (None if each is None else Path(each) for each in (picture, mask))
+    return Given(prompt, ending, *files)
 
 
 def spelt_targets(asked: str | Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:

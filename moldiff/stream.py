@@ -259,12 +259,16 @@ class Stream:
         """What a summary says of the search."""
         spent = self._batches.spent
         calls = round(spent.asked / spent.drawn, 3) if spent.drawn else 0.0
-        return {"sought": self._batches.sought, "rewards": gain.facts(), "oracle_calls_per_molecule": calls}
+        return {
+            "sought": self._batches.sought,
+            "rewards": gain.facts(),
+            f"oracle_calls_per_{self._model.modality.noun}": calls,
+        }
 
     def outcome(self) -> Outcome:
         """The summary of all rows so far, with the best and the first of them."""
         spent, request, card = self._batches.spent, self._request, self._model.card
-        drawn = self._done + len(self._beyond)
+        drawn, noun = self._done + len(self._beyond), self._model.modality.noun
         totals = self._totals.facts()
         facts: dict[str, Any] = {
             **totals,
@@ -273,12 +277,12 @@ class Stream:
             "drawn": drawn,
             "kept": self._kept if self.selects else drawn,
             "interrupted": self.interrupted,
-            **spent.facts(),
+            **spent.facts(noun),
             "nearest_rows_distance": spent.distance / spent.drawn if spent.drawn else None,
             "setting": {**self._batches.setting.model_dump(), "steps": self._batches.steps},
             "level": self._batches.level,
             **self._batches.guided.facts,
-            **({} if self._batches.guided.classifier is None else spent.asked_besides()),
+            **({} if self._batches.guided.classifier is None else spent.asked_besides(noun)),
             "precision": resolved(self._model.device, request.precision),
             "targets": list(request.targets),
             **request.facts(),

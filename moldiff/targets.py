@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moldiff.conditions import ClassCondition, ConditionSpec, NumericCondition
+from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec, NumericCondition
 from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
 
 Floats = NDArray[np.float64]
-_C = TypeVar("_C", ClassCondition, NumericCondition)
+_C = TypeVar("_C", ClassCondition, CategoryCondition, NumericCondition)
 
 #: How many of the nearest training rows stand for a target, at least, and as a share of all.
 NEAREST, NEAREST_SHARE = 200, 0.005
@@ -32,14 +32,15 @@ _SHARE = re.compile(r"(top|bottom)([0-9]+(?:\.[0-9]+)?)%")
 @final
 @dataclass(frozen=True)
 class Target:
-    """What is asked of one property: a range [low, high] (a point when equal), or a class.
+    """What is asked of one property: a range [low, high] (a point when equal), a class or a category.
 
     Args:
         name: the property.
         text: how the caller wrote it.
         low: least value asked; -inf for a class.
         high: largest value asked; inf for a class.
-        label: the class asked, 0 or 1; None for a value.
+        label: the class or category asked; None for a value.
+        category: whether the label is a category, of which there is no more and no less.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Target:
     low: float = -math.inf
     high: float = math.inf
     label: int | None = None
+    category: bool = False
 
     @property
     def point(self) -> float | None:
@@ -90,8 +92,8 @@ def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> 
 def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
     """The target that ``name=value`` spells.
 
-    The value is a number, a range ``a..b``, ``high`` or ``low`` (a class), or ``top5%`` or ``bottom5%`` of
-    the training rows.
+    The value is a number, a range ``a..b``, ``high`` or ``low`` (a class), ``top5%`` or ``bottom5%`` of the
+    training rows, or the number of a category.
 
     Raises:
         MoldiffError: no such property, not a value, or one that no training row comes near.
@@ -106,6 +108,9 @@ def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Targe
     if value in ("high", "low"):
         _slot(name, ClassCondition, conditions)
         return Target(name, value, label=int(value == "high"))
+    category = next((c for c in conditions if c.name == name and isinstance(c, CategoryCondition)), None)
+    if category is not None:
+        return _category(text, value, category)
     slot = _slot(name, NumericCondition, conditions)
     share = _SHARE.fullmatch(value)
     if share:
@@ -140,12 +145,14 @@ class Goals:
     Args:
         low: (B,) least values; NaN where no value is asked.
         high: (B,) largest values; NaN where no value is asked.
-        label: (B,) the class asked, 0 or 1; NaN where none is.
+        label: (B,) the class or category asked; NaN where none is.
+        category: whether labels are categories, of which there is no more and no less.
     """
 
     low: Floats
     high: Floats
     label: Floats
+    category: bool = False
 
     @classmethod
     def alike(cls, target: Target, rows: int) -> Self:
@@ -163,13 +170,16 @@ class Goals:
                 low[place], high[place] = target.low, target.high
             else:
                 label[place] = target.label
-        return cls(low[which], high[which], label[which])
+        category = any(target is not None and target.category for target in targets)
+        return cls(low[which], high[which], label[which], category)
 
     def misses(self, values: Floats, table: Table, name: str) -> Floats:
         """How far values (B,) of the property are off, in standard deviations; 0 where nothing is asked."""
         above = (values - table.means[name]) / table.spreads[name]
         beside = _outside(self.low, self.high, values) / table.spreads[name]
-        out = np.where(np.isnan(self.label), beside, (1 - 2 * self.label) * above)
+        wrong = np.where(values == self.label, 0.0, WRONG_CLASS)
+        away = wrong if self.category else (1 - 2 * self.label) * above
+        out = np.where(np.isnan(self.label), beside, away)
         return np.where(np.isnan(self.label) & np.isnan(self.low), 0.0, out)
 
 
@@ -183,9 +193,25 @@ def _slot(name: str, kind: type[_C], conditions: Sequence[ConditionSpec]) -> _C:
     for condition in conditions:
         if condition.name == name and isinstance(condition, kind):
             return condition
-    forms = {ClassCondition: "high or low", NumericCondition: "a number or a range a..b"}
+    forms: dict[type[ConditionSpec], str] = {
+        ClassCondition: "high or low",
+        CategoryCondition: "the number of a category",
+        NumericCondition: "a number or a range a..b",
+    }
     listed = " or ".join(forms[type(c)] for c in conditions if c.name == name)
     raise MoldiffError(f"target {name}: this model does not know it in that form, ask for {listed}")
+
+
+def _category(text: str, value: str, category: CategoryCondition) -> Target:
+    try:
+        label = int(_number(value))
+        fits = label == _number(value) and 0 <= label < category.classes
+    except (ValueError, OverflowError):
+        fits = False
+    if not fits:
+        got = f"got {value!r}, ask for a category from 0 to {category.classes - 1}"
+        raise MoldiffError(f"target {text!r}: {got}")
+    return Target(category.name, value, label=label, category=True)
 
 
 def _share(name: str, text: str, percent: float, top: bool, table: Table) -> Target:
@@ -259,9 +285,15 @@ class TargetSampler:
         return self.table.lengths[chosen], torch.from_numpy(cond).float()
 
     def _column(self, target: Target) -> int:
+        return self.conditions.index(self._of(target))
+
+    def _of(self, target: Target) -> ConditionSpec:
+        """The slot that a target speaks of."""
         if target.label is None:
-            return self.conditions.index(_slot(target.name, NumericCondition, self.conditions))
-        return self.conditions.index(_slot(target.name, ClassCondition, self.conditions))
+            return _slot(target.name, NumericCondition, self.conditions)
+        if target.category:
+            return _slot(target.name, CategoryCondition, self.conditions)
+        return _slot(target.name, ClassCondition, self.conditions)
 
     def _values(self, target: Target, chosen: NDArray[np.int64]) -> Floats:
         if target.label is not None:
@@ -275,7 +307,7 @@ class TargetSampler:
         for target in self.targets:
             values = self.table.properties[target.name]
             if target.label is not None:
-                classes = _slot(target.name, ClassCondition, self.conditions).encode(values)
+                classes = self._of(target).encode(values)
                 total += np.where(classes == target.label, 0.0, WRONG_CLASS) ** 2
                 continue
             away = _outside(target.low, target.high, values) / self.table.spreads[target.name]

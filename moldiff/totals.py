@@ -53,8 +53,8 @@ class Totals:
     ) -> None:
         self._modality, self._table, self._plan = modality, table, plan
         self._tally = modality.tally(reference)
-        thresholds = {c.name: c.threshold for c in conditions if c.kind == "class"}
-        self._achieved = {name: Achieved(thresholds.get(name)) for name in plan.asked}
+        labels = {c.name: c for c in conditions if c.kind != "numeric"}
+        self._achieved = {name: Achieved(labels.get(name)) for name in plan.asked}
         self._measured = {name: Moments() for name in measured}
         self._missing: Counter[str] = Counter()
         self._histograms = {name: Histogram(values) for name, values in table.properties.items()}
@@ -143,11 +143,11 @@ class Achieved:
     """What the valid rows have of a property, beside what was asked of them.
 
     Args:
-        threshold: between the classes of the property; None where it has none.
+        condition: by which the property has classes; None where it has none.
     """
 
-    def __init__(self, threshold: float | None) -> None:
-        self._threshold = threshold
+    def __init__(self, condition: ConditionSpec | None) -> None:
+        self._condition = condition
         self._moments = Moments()
         #: Rows asked for a point, a range and a class; and of these the sum of errors, and those that fit.
         self._asked = {"mean_absolute_error": 0, "share_inside": 0, "share_in_class": 0}
@@ -162,8 +162,8 @@ class Achieved:
         self._sum("mean_absolute_error", points, np.abs(values - goals.low))
         inside = (values >= goals.low) & (values <= goals.high)
         self._sum("share_inside", ranges & ~points, inside)
-        if self._threshold is not None:
-            self._sum("share_in_class", classes, (values > self._threshold) == (goals.label == 1))
+        if self._condition is not None:
+            self._sum("share_in_class", classes, self._condition.encode(values) == goals.label)
 
     def _sum(self, name: str, rows: Flags, summand: NDArray[Any]) -> None:
         self._asked[name] += int(rows.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -330,7 +331,7 @@ def _tokens(data: Any) -> int:
 def _rehearse(config: TrainConfig) -> None:
     """Builds all that a configuration names, small, so that a wrong name or size is known before any work."""
     process = build_process(config, num_tokens=2)
-    network_config(config, process, 1, config.conditions)
+    network_config(config, process, math.prod(config.network.grid or (1,)), config.conditions)
     if config.task == "classifier":
         _rehearse_classifier(config)
     if process.timed and not config.network.time:
@@ -346,9 +347,10 @@ def _rehearse(config: TrainConfig) -> None:
 
 def _rehearse_classifier(config: TrainConfig) -> None:
     """Refuses what a classifier cannot be asked, and what does not go with one."""
-    numbers = [spec.name for spec in config.conditions if spec.kind != "class"]
-    if numbers or not config.conditions:
-        got = f"{numbers[0]} as a number" if numbers else "none"
+    words = {"numeric": "number", "category": "category"}
+    others = [f"{spec.name} as a {words[spec.kind]}" for spec in config.conditions if spec.kind != "class"]
+    if others or not config.conditions:
+        got = others[0] if others else "none"
         raise MoldiffError(f"conditions: got {got}, a classifier needs classes: {{kind: class, name: qed}}")
     if len({spec.name for spec in config.conditions}) < len(config.conditions):
         raise MoldiffError("conditions: got a property twice, a classifier needs one class of each")

@@ -206,6 +206,11 @@ class Modality(Protocol):
         ...
 
     @property
+    def reading(self) -> tuple[str, ...]:
+        """The options of its reader, which ``prepare`` takes."""
+        ...
+
+    @property
     def shown(self) -> tuple[str, ...]:
         """The properties that a picture shows when none was asked for."""
         ...

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from moldiff.conditions import ClassCondition, ConditionSpec, NumericCondition, encode_all, fit_all
+from moldiff.conditions import (
+    CategoryCondition,
+    ClassCondition,
+    ConditionSpec,
+    NumericCondition,
+    encode_all,
+    fit_all,
+)
 from moldiff.errors import MoldiffError
 
 VALUES = np.array([0.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0, np.nan])
@@ -92,3 +99,24 @@ def test_what_cannot_be_fitted_or_encoded_is_refused() -> None:
 def test_a_quantile_lies_between_0_and_1(quantile: float) -> None:
     with pytest.raises(ValidationError):
         ClassCondition(name="p", quantile=quantile)
+
+
+def test_a_category_is_a_whole_number_of_those_seen() -> None:
+    fitted = CategoryCondition(name="p").fit(VALUES)
+    assert fitted.classes == 4
+    assert fitted.shares == pytest.approx((1 / 7, 2 / 7, 1 / 7, 3 / 7))
+    asked = np.array([0.0, 3.0, 4.0, -1.0, 1.5, np.nan])
+    np.testing.assert_array_equal(fitted.encode(asked), [0, 3, np.nan, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, 1e9])
+def test_what_is_no_category_is_refused(value: float) -> None:
+    with pytest.raises(MoldiffError, match=r"condition 'p': got .*, categories are 0 to"):
+        CategoryCondition(name="p").fit(np.array([0.0, value]))
+
+
+def test_categories_are_those_of_all_rows() -> None:
+    (fitted,) = fit_all([CategoryCondition(name="p")], {"p": VALUES}, TRAIN)
+    assert fitted.classes == 4
+    with pytest.raises(MoldiffError, match="fit it"):
+        CategoryCondition(name="p").encode(VALUES)

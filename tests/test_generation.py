@@ -109,7 +109,7 @@ def test_saving_writes_the_table_and_its_provenance(qm9: Generation, tmp_path: P
 
 def test_what_cannot_be_saved_is_refused(qm9: Generation, tmp_path: Path) -> None:
     for name in ("mols.xlsx", "mols"):
-        with pytest.raises(MoldiffError, match=r"choose from \.csv, \.jsonl, \.smi, \.sdf"):
+        with pytest.raises(MoldiffError, match=r"choose from \.csv, \.jsonl, \.parquet, \.smi, \.sdf"):
             qm9.save(tmp_path / name)
     with pytest.raises(MoldiffError, match="cannot write"):
         qm9.save(tmp_path / "missing" / "mols.csv")

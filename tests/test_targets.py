@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moldiff.conditions import ClassCondition, ConditionSpec, NumericCondition
+from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec, NumericCondition
 from moldiff.errors import MoldiffError
 from moldiff.targets import NEAREST, WRONG_CLASS, Table, Target, TargetSampler, misses, parse
 
@@ -250,3 +250,28 @@ def test_a_class_with_few_rows_is_not_filled_up_with_the_other() -> None:
     sampler = TargetSampler(table, specs, [parse("c=high", specs, table)])
     assert sampler.rows.tolist() == list(range(190, 200))
     assert sampler.distance == 0
+
+
+# Rows that are told apart by their length, of five categories.
+KINDS = Table(np.arange(1, N + 1), {"k": np.tile(np.arange(5.0), N // 5)})
+KIND: tuple[ConditionSpec, ...] = (CategoryCondition(name="k").fit(KINDS.properties["k"]),)
+
+
+def test_a_category_is_asked_for_by_its_number() -> None:
+    found = parse("k=3", KIND, KINDS)
+    assert (found.label, found.category) == (3, True)
+    lengths, cond = draw(TargetSampler(KINDS, KIND, [found]))
+    assert (KINDS.properties["k"][lengths - 1] == 3).all()
+    np.testing.assert_array_equal(cond, np.full((400, 1), 3.0))
+
+
+def test_of_a_category_there_is_no_more_and_no_less() -> None:
+    away = misses([parse("k=3", KIND, KINDS)], {"k": np.array([0.0, 3.0, 4.0])}, KINDS)
+    np.testing.assert_array_equal(away, [WRONG_CLASS, 0, WRONG_CLASS])
+
+
+@pytest.mark.parametrize("value", ["5", "-1", "2.5", "high", "1..3", "top5%", "1e400", "nan"])
+def test_other_categories_are_refused(value: str) -> None:
+    with pytest.raises(MoldiffError, match="ask for") as caught:
+        parse(f"k={value}", KIND, KINDS)
+    assert "category" in str(caught.value)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moldiff.targets import Goals
+from moldiff.conditions import CategoryCondition, ClassCondition
+from moldiff.targets import Goals, Target
 from moldiff.totals import BINS, KEPT, Achieved, Histogram, Moments, missed, ranked
 
 RNG = np.random.default_rng(0)
@@ -24,7 +25,9 @@ def cut(whole: Goals, piece: slice) -> Goals:
 
 
 def achieved(whole: Goals, threshold: float | None = None) -> dict[str, float]:
-    found = Achieved(threshold)
+    found = Achieved(
+        None if threshold is None else ClassCondition(name="p", threshold=threshold, base_rate=0.5)
+    )
     for piece in PIECES:
         found.add(VALUES[piece], cut(whole, piece), VALID[piece])
     return found.facts()
@@ -118,3 +121,11 @@ def test_the_novel_go_first_and_then_the_near() -> None:
     assert ranked(frame, np.array([0.0, 2.0, 1.0, 0.0, np.nan])).tolist() == [2, 1, 4, 0, 3]
     assert missed({}, {}, None, 3).tolist() == [0, 0, 0]  # type: ignore[arg-type]
     assert KEPT >= 20  # what a picture shows
+
+
+def test_a_category_has_the_share_that_is_it() -> None:
+    condition = CategoryCondition(name="p").fit(np.array([0.0, 1.0, 2.0]))
+    found = Achieved(condition)
+    asked = Goals.of([Target("p", "2", label=2, category=True)], np.zeros(4, dtype=np.int64))
+    found.add(np.array([2.0, 1.0, 2.0, np.nan]), asked, np.array([True, True, True, True]))
+    assert found.facts()["share_in_class"] == pytest.approx(2 / 3)

@@ -15,6 +15,8 @@ from moldiff.files import written
 if TYPE_CHECKING:
     import pandas as pd
 
+    from moldiff import types
+
 data_app = typer.Typer(help="Data sets and token files.", rich_markup_mode=None)
 
 Source = Annotated[
@@ -22,7 +24,7 @@ Source = Annotated[
     typer.Argument(
         metavar="NAME|FILE",
         help="A data set's name (moldiff data list), or .smi, .txt, .csv, .tsv, .sdf, each plain or gzipped, "
-        "or .parquet.",
+        "or .parquet; of other modalities what docs/modalities.md says.",
     ),
 ]
 Name = Annotated[str, typer.Argument(help="The data set: see moldiff data list.")]
@@ -33,10 +35,13 @@ From = Annotated[
 Out = Annotated[Path, typer.Option(help="The token file to write, .safetensors.")]
 Modality = Annotated[str, typer.Option(help="What the items are.")]
 Column = Annotated[str | None, typer.Option(help="Column of a table; guessed by default.")]
-Tokenizer = Annotated[str | None, typer.Option(help="smiles or selfies; the modality's own by default.")]
-Stereo = Annotated[str, typer.Option(help="keep what is written, or strip it.")]
+Tokenizer = Annotated[
+    str | None, typer.Option(help="smiles, selfies, characters, ...; the modality's own by default.")
+]
+Stereo = Annotated[str | None, typer.Option(help="keep what is written (the default), or strip it.")]
 Fragments = Annotated[
-    str, typer.Option(help="Of what is in pieces, such as salts: refuse it, or take the largest.")
+    str | None,
+    typer.Option(help="Of what is in pieces, such as salts: refuse it (the default), or take the largest."),
 ]
 PadTo = Annotated[int | None, typer.Option("--pad-to", help="Pad every item to this length.")]
 HeldOut = Annotated[float, typer.Option("--heldout", help="Share of rows kept from training.")]
@@ -44,6 +49,10 @@ Rejects = Annotated[
     Path | None, typer.Option(help="Write every row that is left out, with line and reason: .csv.")
 ]
 Workers = Annotated[int, typer.Option(help="Processes.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="KEY=VALUE for the other options of the modality's reader: length=128."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a data set.")]
 
 
@@ -89,12 +98,13 @@ def prepare(
     modality: Modality = "molecules",
     column: Column = None,
     tokenizer: Tokenizer = None,
-    stereo: Stereo = "keep",
-    fragments: Fragments = "refuse",
+    stereo: Stereo = None,
+    fragments: Fragments = None,
     pad_to: PadTo = None,
     heldout: HeldOut = 0.05,
     rejects: Rejects = None,
     workers: Workers = 1,
+    option: Option = None,
 ) -> int:
     """Write the token file of a data set or a data file: tokens, lengths, properties, held-out rows."""
     output.check_writable(out, source, origin)
@@ -119,14 +129,44 @@ def prepare(
         pad_to=pad_to,
         heldout=heldout,
         left_out=None if rejects is None else _writer(rejects),
-        column=column,
-        stereo=stereo,
-        fragments=fragments,
-        workers=workers,
+        **_reading(kind, option or [], column=column, stereo=stereo, fragments=fragments, workers=workers),
     )
     tokens.save(out)
-    _report(tokens, chosen, out, rejects)
+    _report(
+        tokens,
+        f"{chosen} tokens of {kind.tokenizer(tokens.info['tokenizer']).vocab_size} kinds",
+        out,
+        rejects,
+    )
     return 0
+
+
+def _reading(kind: types.Modality, pairs: list[str], **named: Any) -> dict[str, Any]:
+    """The options of the modality's reader that were given; MoldiffError for one that it does not take."""
+    from moldiff.intake import takes
+
+    given = {name: value for name, value in named.items() if value not in (None, 1)}
+    for name in given:
+        takes(kind, f"--{name}: got {given[name]}", name)
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        if not name or not value:
+            raise MoldiffError(f"--option: got {pair!r}, write KEY=VALUE")
+        takes(kind, f"--option: got {name}", name)
+        given[name] = _value(value)
+    return given
+
+
+def _value(text: str) -> bool | int | float | str:
+    """What a text spells: true or false, a number, or itself."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _writer(path: Path) -> Any:
@@ -139,16 +179,16 @@ def _writer(path: Path) -> Any:
     return write
 
 
-def _report(tokens: Any, tokenizer: str, out: Path, rejects: Path | None) -> None:
+def _report(tokens: Any, kinds: str, out: Path, rejects: Path | None) -> None:
     """Says what was written, what was left out and what was changed."""
     info = tokens.info
     longest = int(tokens.lengths.max())
     print(
-        f"wrote {out}: {len(tokens):,} items, {int(tokens.heldout.sum()):,} of them held out; {tokenizer} "
-        f"tokens of {len(info['tokenizer'].get('vocab', []))} kinds, at most {longest} an item"
+        f"wrote {out}: {len(tokens):,} items, {int(tokens.heldout.sum()):,} of them held out; {kinds}, "
+        f"at most {longest} an item"
     )
     print(f"left out: {_counts(info['rejected'])}; repeats: {info['duplicates']:,}")
-    if info["altered"]:
+    if info.get("altered"):
         print(f"changed: {_counts(info['altered'])}")
     if rejects is not None:
         print(f"wrote {rejects}: every row that was left out")

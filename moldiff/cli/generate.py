@@ -1,4 +1,4 @@
-"""`moldiff generate`: sample molecules, with properties asked for, and say what came out."""
+"""`moldiff generate`: sample items, with properties asked for, and say what came out."""
 
 from __future__ import annotations
 
@@ -116,8 +116,17 @@ Repair = Annotated[
         help="Draw the tokens to blame in an invalid molecule again, up to N times; the table says where.",
     ),
 ]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="How every sample begins.")]
+Ending = Annotated[str | None, typer.Option(metavar="TEXT", help="How every sample ends.")]
+Inpaint = Annotated[
+    Path | None, typer.Option(metavar="PICTURE", help="Draw the part of it anew that --mask shows.")
+]
+Mask = Annotated[
+    Path | None, typer.Option(metavar="PICTURE", help="White is drawn anew, black stays as in --inpaint.")
+]
 Out = Annotated[
-    Path | None, typer.Option(help="Table: .csv, .jsonl or .parquet; .smi or .sdf for the valid ones.")
+    Path | None,
+    typer.Option(help="Table: .csv, .jsonl or .parquet; .smi or .sdf for valid molecules; .npy, .png; .txt."),
 ]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with what an interrupted run has left in OUT.part.")
@@ -171,6 +180,10 @@ def generate(
     tilt: Tilt = None,
     search_option: SearchOption = None,
     repair: Repair = 0,
+    prompt: Prompt = None,
+    ending: Ending = None,
+    inpaint: Inpaint = None,
+    mask: Mask = None,
     out: Out = None,
     resume: Resume = False,
     grid: Grid = None,
@@ -178,12 +191,12 @@ def generate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> int:
-    """Sample molecules, with properties asked for, from a trained model.
+    """Sample molecules, with properties asked for, from a trained model; or images, or text.
 
     What is not said is taken from the model's card. One row a sample; validity is over all of them. The exit
     code is 3 where --unique found fewer than asked.
     """
-    files = _files(out, grid, report, resume, targets_from)
+    files = _files(out, grid, report, resume, targets_from, inpaint, mask)
 
     from moldiff import generation
     from moldiff.request import asked_for
@@ -222,6 +235,10 @@ def generate(
         tilt=tilt,
         search_options=_pairs("--search-option", search_option or []),
         repair=repair,
+        prompt=prompt,
+        ending=ending,
+        inpaint=inpaint,
+        mask=mask,
     )
     loaded = generation.load(model, device)
     _check(loaded.modality, out, grid, report)
@@ -239,14 +256,14 @@ def generate(
 
 
 def _files(
-    out: Path | None, grid: Path | None, report: Path | None, resume: bool, source: Path | None
+    out: Path | None, grid: Path | None, report: Path | None, resume: bool, *sources: Path | None
 ) -> list[Path]:
     """The files to be written; MoldiffError where that cannot be."""
     if resume and out is None:
         raise MoldiffError("--resume: got no --out, whose interrupted run it would go on with")
     files = [path for path in (out, grid, report) if path is not None]
     for number, path in enumerate(files):
-        output.check_writable(path, source)
+        output.check_writable(path, *sources)
         if path.absolute() in [other.absolute() for other in files[:number]]:
             raise MoldiffError(f"output: got {path} twice, give each file a name of its own")
     return files

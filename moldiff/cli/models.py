@@ -105,11 +105,13 @@ def _show_reliability(entries: Sequence[Reliability]) -> None:
 
 
 def _condition(condition: object) -> tuple[str, str, str]:
-    from moldiff.conditions import ClassCondition, NumericCondition
+    from moldiff.conditions import CategoryCondition, ClassCondition, NumericCondition
 
     if isinstance(condition, ClassCondition):
         known = f"high is above {condition.threshold:.4g}, {100 * (condition.base_rate or 0):.1f} % of rows"
         return condition.name, "high, low", known
+    if isinstance(condition, CategoryCondition):
+        return condition.name, f"0 to {condition.classes - 1}", f"{condition.classes} categories"
     assert isinstance(condition, NumericCondition)
     known = (
         f"{condition.minimum:.4g}..{condition.maximum:.4g}, mean {condition.mean:.4g}, sd {condition.std:.4g}"

@@ -11,18 +11,20 @@ from moldiff.cli import output
 if TYPE_CHECKING:
     from moldiff.outcome import Outcome
 
+#: The versions that are printed.
+VERSIONS = ("moldiff", "torch", "rdkit")
 #: Beyond this, in standard deviations, the training rows near a target are not near.
 FAR = 0.5
 
 
 def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
     """Prints the figures of a run and the files that it wrote; ``grid`` is not drawn of nothing."""
-    facts = found.summary
-    output.table(_counts(facts), ("", "count", ""))
+    facts, noun = found.summary, found.modality.noun
+    output.table(_counts(facts, noun), ("", "count", ""))
     if facts["properties"]:
         _show_targets(facts)
     if "search" in facts:
-        _show_search(facts)
+        _show_search(facts, noun)
     for name, measured in facts.get("measured", {}).items():
         missing = f", {measured['missing']} without a value" if measured["missing"] else ""
         spread = f"{output.number(measured['mean'])} ± {output.number(measured['se'], 2)}"
@@ -34,26 +36,28 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
         faults = facts["repaired"]["by_fault"].items()
         listed = sorted(faults, key=lambda item: -item[1]["rows"])
         print("repaired: " + ", ".join(f"{kind} {n['mended']} of {n['rows']}" for kind, n in listed))
-    if not facts["reference_matches_rdkit"]:
+    if not facts.get("reference_matches_rdkit", True):
         ours, theirs = facts["versions"]["rdkit"], facts["reference_rdkit"]
         print(f"novelty: the reference was written by RDKit {theirs}, this is {ours}; counts may be off")
-    versions = ", ".join(f"{name} {facts['versions'][name]}" for name in ("moldiff", "torch", "rdkit"))
+    versions = ", ".join(
+        f"{name} {facts['versions'][name]}" for name in VERSIONS if name in facts["versions"]
+    )
     print(
         f"model {facts['model']}, seed {facts['seed']}, {facts['precision']} on {facts['device']}, {versions}"
     )
     if not found.whole and not found.interrupted:
         print(
-            f"the budget ended first: {facts['kept']} of {facts['requested']} distinct sane molecules "
+            f"the budget ended first: {facts['kept']} of {facts['requested']} distinct sane {noun}s "
             f"in {facts['drawn']} draws; allow more with --max-samples"
         )
     for path in files:
         if path == grid and not len(found.best):
-            print(f"no sane molecule, so {grid} was not drawn")
+            print(f"no sane {noun}, so {grid} was not drawn")
         else:
             print(f"wrote {path}")
 
 
-def _counts(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+def _counts(facts: dict[str, Any], noun: str) -> list[tuple[str, ...]]:
     novel, drawn, first = facts["novel"], facts["drawn"], ", first draws" if "repaired" in facts else ""
     whole = "requested" if drawn == facts["requested"] else "drawn"
     rows = [("requested", str(facts["requested"]), "")]
@@ -74,20 +78,27 @@ def _counts(facts: dict[str, Any]) -> list[tuple[str, ...]]:
             str(novel["canonical"]),
             output.percent(facts["novelty"]) + " of unique, canonical",
         ),
-        ("novel (upstream)", str(novel["upstream"]), "distinct raw strings, as the papers count"),
-        *_repaired(facts, whole),
-        ("forwards a molecule", output.number(facts["forwards_per_molecule"], 4), _setting(facts)),
-        *_besides(facts),
-        ("molecules a second", output.number(facts["molecules_per_second"]), "sampling alone"),
+        *_upstream(novel),
+        *_repaired(facts, whole, noun),
+        (f"forwards a {noun}", output.number(facts[f"forwards_per_{noun}"], 4), _setting(facts)),
+        *_besides(facts, noun),
+        (f"{noun}s a second", output.number(facts[f"{noun}s_per_second"]), "sampling alone"),
     ]
 
 
-def _repaired(facts: dict[str, Any], whole: str) -> list[tuple[str, ...]]:
+def _upstream(novel: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The row of novelty as the papers count it; none where items have one form alone."""
+    if "upstream" not in novel:
+        return []
+    return [("novel (upstream)", str(novel["upstream"]), "distinct raw strings, as the papers count")]
+
+
+def _repaired(facts: dict[str, Any], whole: str, noun: str) -> list[tuple[str, ...]]:
     """The rows of what there is after a repair; none without one."""
     if "repaired" not in facts:
         return []
     found = facts["repaired"]
-    again = f"{output.number(found['forwards_per_molecule'])} of the forwards"
+    again = f"{output.number(found[f'forwards_per_{noun}'])} of the forwards"
     return [
         ("repaired", str(found["mended"]), f"of {found['redrawn']} drawn again, {again}"),
         ("valid, repaired", str(found["valid"]), f"{output.percent(found['validity'])} of {whole}"),
@@ -100,7 +111,7 @@ def _repaired(facts: dict[str, Any], whole: str) -> list[tuple[str, ...]]:
     ]
 
 
-def _besides(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+def _besides(facts: dict[str, Any], noun: str) -> list[tuple[str, ...]]:
     """The row of a classifier's forwards; none without one."""
     if "classifier" not in facts:
         return []
@@ -112,7 +123,7 @@ def _besides(facts: dict[str, Any]) -> list[tuple[str, ...]]:
             f", top-p {facts['cbg_top_p']:g}" if facts["cbg_top_p"] < 1 else ""
         )
     how = f"{facts['classifier']}, {form}{told}"
-    return [("of the classifier", output.number(facts["classifier_forwards_per_molecule"], 4), how)]
+    return [("of the classifier", output.number(facts[f"classifier_forwards_per_{noun}"], 4), how)]
 
 
 def _setting(facts: dict[str, Any]) -> str:
@@ -128,7 +139,7 @@ def _setting(facts: dict[str, Any]) -> str:
     )
 
 
-def _show_search(facts: dict[str, Any]) -> None:
+def _show_search(facts: dict[str, Any], noun: str) -> None:
     search = facts["search"]
     kept, plain = facts["rewards"].values()
     how = f"{search['method']} {search['size']}"
@@ -136,9 +147,9 @@ def _show_search(facts: dict[str, Any]) -> None:
         how += f", tilt {search['tilt']:g}, {search['looks']} looks, {search['draws']} draws"
     without = f", {kept['missing']} without one" if kept["missing"] else ""
     beside = "" if plain["mean"] is None else f"; unsteered {_mean(plain)}"
-    calls = output.number(facts["oracle_calls_per_molecule"], 4)
+    calls = output.number(facts[f"oracle_calls_per_{noun}"], 4)
     print(f"reward {' + '.join(facts['sought'])}: {_mean(kept)}{without}{beside} ({how})")
-    print(f"oracle calls a molecule: {calls}")
+    print(f"oracle calls a {noun}: {calls}")
 
 
 def _mean(found: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ class Classifier(nn.Module):
         self.blocks = nn.ModuleList(Block(config, config.time) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, sum(self.classes))
-        rotation = rotary_angles(config.max_length, width // config.heads)
+        rotation = rotary_angles(config.max_length, width // config.heads, config.grid)
         self.register_buffer("rotation", rotation, persistent=False)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.normal_(self.edges, std=0.02)

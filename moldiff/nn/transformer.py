@@ -31,6 +31,7 @@ class TransformerConfig:
         time: whether it is told t; by adaptive layer norm, with the conditions.
         causal: whether a position sees only itself and what stands before it.
         dropout: in [0, 1).
+        grid: rows and columns where a row of tokens is a grid, line by line; None where it is a line.
     """
 
     num_tokens: int
@@ -43,6 +44,7 @@ class TransformerConfig:
     time: bool = False
     causal: bool = False
     dropout: float = 0.0
+    grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         sizes = (
@@ -59,13 +61,37 @@ class TransformerConfig:
             raise MoldiffError(f"width: got {self.width}, must be a multiple of 2 x heads = {2 * self.heads}")
         if not 0 <= self.dropout < 1:
             raise MoldiffError(f"dropout: got {self.dropout}, must be in [0, 1)")
+        if self.grid is not None:
+            self._check_grid(self.grid)
+
+    def _check_grid(self, grid: tuple[int, int]) -> None:
+        if min(grid) < 1 or grid[0] * grid[1] != self.max_length:
+            got = f"got {grid[0]} x {grid[1]}, but rows have {self.max_length} tokens"
+            raise MoldiffError(f"grid: {got}")
+        if self.width % (4 * self.heads):
+            raise MoldiffError(
+                f"width: got {self.width}, of a grid it must be a multiple of 4 x heads = {4 * self.heads}"
+            )
 
 
-def rotary_angles(length: int, features: int) -> Tensor:
-    """Cosines and sines (2, L, F/2) of rotary position embedding (Su et al., 2021), F features a head."""
-    speed = 10000.0 ** (-torch.arange(0, features, 2) / features)
-    angle = torch.arange(length)[:, None] * speed
+def rotary_angles(length: int, features: int, grid: tuple[int, int] | None = None) -> Tensor:
+    """Cosines and sines (2, L, F/2) of rotary position embedding (Su et al., 2021), F features a head.
+
+    Of a grid, half of the features turn by the number of the row and half by that of the column, so that the
+    attention of two places depends on how far apart they are in each direction.
+    """
+    if grid is None:
+        angle = _angles(torch.arange(length), features, 10000.0)
+    else:
+        rows, columns = torch.arange(length) // grid[1], torch.arange(length) % grid[1]
+        # Few rows and columns: slower turns would tell none apart (Heo et al., 2024).
+        angle = torch.cat([_angles(each, features // 2, 100.0) for each in (rows, columns)], dim=-1)
     return torch.stack([angle.cos(), angle.sin()])
+
+
+def _angles(places: Tensor, features: int, base: float) -> Tensor:
+    """Angles (L, F/2) of places (L,), from 1 a place down to some 1 / base."""
+    return places[:, None] * base ** (-torch.arange(0, features, 2) / features)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
@@ -165,7 +191,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config, config.time) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.num_tokens)
-        rotation = rotary_angles(config.max_length, width // config.heads)
+        rotation = rotary_angles(config.max_length, width // config.heads, config.grid)
         self.register_buffer("rotation", rotation, persistent=False)
         nn.init.normal_(self.tokens.weight, std=0.02)
         nn.init.normal_(self.edges, std=0.02)

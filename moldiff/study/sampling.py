@@ -17,6 +17,7 @@ from moldiff.checkpoint import Checkpoint, find, versions
 from moldiff.generation import Model
 from moldiff.nn.cost import operations
 from moldiff.nn.precision import resolved
+from moldiff.nn.transformer import Transformer
 from moldiff.study.plan import Plan, Planned
 from moldiff.study.tokens import Sampled, place
 
@@ -76,7 +77,9 @@ def sampled(model: Model, planned: Planned) -> Sampled:
 
 def _operations(model: Model, batches: Batches, before: Spent, length: int) -> float:
     """Floating-point operations of the matrix products of one batch of this length, a classifier's too."""
-    config, after = model.network.config, batches.spent
+    network, after = model.network, batches.spent
+    assert isinstance(network, Transformer)  # what is published here; a study has no others
+    config = network.config
     total = operations(
         config, after.rows - before.rows, after.tokens - before.tokens, length, config.num_tokens
     )

@@ -275,9 +275,33 @@ def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
     assert a[0].equal(q[0])
 
 
+def test_on_a_grid_scores_depend_on_how_far_apart_rows_and_columns_are() -> None:
+    # The same vectors at every place, so that only the places tell scores apart.
+    q, k = (torch.randn(8, generator=torch.Generator().manual_seed(n)).double() for n in (0, 1))
+    angles = rotary_angles(12, 8, (3, 4)).double()
+    a, b = (rotate(x.expand(12, 8), angles) for x in (q, k))
+    scores = (a @ b.T).view(3, 4, 3, 4)
+    for down in (0, 1):
+        for right in (0, 1, 2):
+            apart = [scores[r, c, r + down, c + right] for r in range(3 - down) for c in range(4 - right)]
+            torch.testing.assert_close(torch.stack(apart), apart[0].expand(len(apart)), rtol=0, atol=1e-6)
+    # Down is not right, and the end of a line is far from the start of the next.
+    assert not torch.isclose(scores[0, 0, 1, 0], scores[0, 0, 0, 1], atol=1e-3)
+    assert not torch.isclose(scores[0, 3, 1, 0], scores[0, 0, 0, 1], atol=1e-3)
+
+
+def test_a_network_sees_the_grid() -> None:
+    x, t = torch.randint(6, (2, 12), generator=torch.Generator().manual_seed(0)), torch.zeros(2)
+    line, grid = network(), network(grid=(3, 4))
+    assert not torch.allclose(line(x, t), grid(x, t), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"grid": (3, 5)}, "grid: got 3 x 5, but rows have 12 tokens"),
+        ({"grid": (-3, -4)}, "grid: got -3 x -4"),
+        ({"grid": (3, 4), "width": 12}, "width: got 12, of a grid"),
         ({"width": 15}, "multiple"),
         ({"width": 18, "heads": 6}, "multiple"),
         ({"depth": 0}, "at least 1"),
