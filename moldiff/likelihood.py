@@ -17,7 +17,7 @@ from moldiff.diffusion.random import RowRandom
 from moldiff.errors import MoldiffError
 from moldiff.generation import AUTO_TOKENS, Model
 from moldiff.nn.precision import autocast
-from moldiff.types import Rows
+from moldiff.types import Judge, Rows
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +80,19 @@ def bound(model: Model, items: Sequence[Any], times: int = 64, seed: int = 0) ->
             se[part] = 0.0 if objective.exact else estimates.std(1, ddof=1) / math.sqrt(times)
             length[part] = -math.log(share[int(each)]) if share is not None else own
     return Likelihood(mean + length, length, se, lengths, reasons)
+
+
+def judge(model: Model, seed: int = 0) -> Judge:
+    """What says how likely a model finds items: N costs in nats and N counts of tokens, lengths left out.
+
+    The cost of an item that the model does not reach is NaN.
+    """
+
+    def judged(items: Sequence[Any]) -> tuple[Floats, NDArray[np.int64]]:
+        found = bound(model, items, seed=seed)
+        return found.total - found.length, found.tokens
+
+    return judged
 
 
 def _encode(model: Model, items: Sequence[Any], known: set[int]) -> tuple[list[list[int]], list[str | None]]:

@@ -25,8 +25,13 @@ TOKENIZERS = {
     "patches": "moldiff.data.patches:PatchTokenizer",
 }
 
-#: By modality, its tokenizer where none is named: in a configuration, or in a file older than the names.
-DEFAULT_TOKENIZERS = {"molecules": "smiles", "images": "pixels", "text": "characters"}
+#: By modality, its tokenizers; the first is the one where none is named: in a configuration, or in a file older
+#: than the names.
+TOKENIZERS_OF = {
+    "molecules": ("smiles", "selfies"),
+    "images": ("pixels", "patches"),
+    "text": ("characters", "bpe"),
+}
 
 SCHEDULES = {
     "loglinear": "moldiff.diffusion.schedule:LogLinear",
@@ -144,9 +149,12 @@ def name_of(table: str, thing: object) -> str:
 
 def tokenizer_name(modality: str, name: object) -> str:
     """The name of a tokenizer, the modality's own where None is given; MoldiffError where there is none."""
-    found = str(DEFAULT_TOKENIZERS.get(modality) if name is None else name)
-    if found not in TOKENIZERS:
-        raise unknown("tokenizer", found, TOKENIZERS)
+    if modality not in TOKENIZERS_OF:
+        raise unknown("modality", modality, TOKENIZERS_OF)
+    choices = TOKENIZERS_OF[modality]
+    found = choices[0] if name is None else str(name)
+    if found not in choices:
+        raise unknown("tokenizer", found, choices)
     return found
 
 

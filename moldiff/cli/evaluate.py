@@ -22,6 +22,13 @@ Column = Annotated[str | None, typer.Option(help="Column of a table; guessed by 
 ReferenceColumn = Annotated[
     str | None, typer.Option("--reference-column", help="The same for the reference.")
 ]
+Modality = Annotated[str, typer.Option(help="What the items are: molecules, images or text.")]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        "--judge", metavar="MODEL", help="Of text: who says how likely it is; text-judge by default."
+    ),
+]
 Out = Annotated[Path | None, typer.Option(help="Table with each molecule's nearest neighbour: .csv.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")]
 Workers = Annotated[int, typer.Option(help="Processes.")]
@@ -40,9 +47,13 @@ def evaluate(
     workers: Workers = 1,
     exact: Exact = 50_000,
     seed: Seed = 0,
+    modality: Modality = "molecules",
+    judge: JudgeName = None,
     quiet: Quiet = False,
 ) -> int:
     """Measure the molecules of a file: validity, diversity, scaffolds, properties, and how new they are.
+
+    Images and text have figures of their own (--modality).
 
     A table that moldiff wrote holds what was sampled in the column raw. docs/metrics.md has the formulas.
     """
@@ -55,6 +66,12 @@ def evaluate(
 
     if out is not None:
         evaluation.check_output(out)
+    if modality in registry.EVALUATIONS:
+        asked = {"reference": reference, "column": column, "seed": seed}
+        _show(registry.build("evaluation", modality, file, **asked, **_judged(modality, judge)), out, json)
+        return 0
+    _judged(modality, judge)
+    registry.resolve("modality", modality)
 
     def stages(what: str, total: int) -> Any:
         return output.progress_bar(total, what, quiet or json)
@@ -80,6 +97,32 @@ def evaluate(
     if out is not None:
         print(f"wrote {out}")
     return 0
+
+
+def _judged(modality: str, judge: str | None) -> dict[str, Any]:
+    """The judge of a modality as an option of its evaluation; none where it takes none."""
+    from moldiff import registry
+
+    if modality not in registry.JUDGES:
+        if judge is not None:
+            takes = ", ".join(registry.JUDGES)
+            raise MoldiffError(f"--judge: got {judge}, it goes with --modality {takes} only")
+        return {}
+    from moldiff import generation, likelihood
+
+    return {"judge": likelihood.judge(generation.load(judge or registry.JUDGES[modality]))}
+
+
+def _show(found: Any, out: Path | None, json: bool) -> None:
+    """Prints the figures of items that have some of their own, and writes their table."""
+    if out is not None:
+        found.save(out)
+    if json:
+        print(found.to_json())
+        return
+    output.table(found.rows, ("", "value ± s.e.", ""))
+    if out is not None:
+        print(f"wrote {out}")
 
 
 def _report(found: Evaluation, file: Path) -> None:

@@ -190,8 +190,7 @@ class DiT(nn.Module):
             return
         angles = rotary_angles(self.config.max_length, self.config.width // self.config.heads)
         self.rotation = angles.to(weight.device)
-        if not self.config.time:
-            self.told = self._vectors(torch.zeros(1, device=weight.device))
+        self.told = self._vectors(torch.zeros(1, device=weight.device))
 
     def _sigma(self, t: Tensor) -> Tensor:
         """The noise level (B,) that the network was told at times t (B,)."""
