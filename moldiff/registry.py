@@ -25,7 +25,7 @@ TOKENIZERS = {
     "patches": "moldiff.data.patches:PatchTokenizer",
 }
 
-#: By modality, its tokenizers; the first is the one where none is named: in a configuration, or in a file older
+#: By modality, its tokenizers; the first where none is named, in a configuration or in a file older
 #: than the names.
 TOKENIZERS_OF = {
     "molecules": ("smiles", "selfies"),
