@@ -103,11 +103,12 @@ def test_other_weights_are_told_other_things() -> None:
     assert (net(x, t) - before).abs().max() > 1e-3
 
 
-def test_weights_may_be_put_in_place_of_none() -> None:
+@pytest.mark.parametrize("time", [False, True])
+def test_weights_may_be_put_in_place_of_none(time: bool) -> None:
     """A network without weights takes those of another as they are, and computes the same."""
-    whole, (x, t) = network(), rows()
+    whole, (x, t) = network(time=time), rows()
     with torch.device("meta"):
-        empty = DiT(DiTConfig(5, 12, **SMALL))
+        empty = DiT(DiTConfig(5, 12, time=time, **SMALL))
     empty.load_state_dict(whole.state_dict(), assign=True)
     assert empty(x, t).equal(whole(x, t))
     assert {each.device.type for each in (*empty.parameters(), *empty.buffers())} == {"cpu"}
