@@ -53,6 +53,7 @@ MODULES = {
     "moldiff.assembly": 5,
     "moldiff.likelihood": 5,
     "moldiff.evaluation": 5,
+    "moldiff.pretrained": 5,
     "moldiff.reference": 5,
     "moldiff.publishing": 5,
     "moldiff.calibration": 5,

@@ -1,0 +1,236 @@
+"""Measures how text and images grow better with steps: samplers side by side, over seeds; resumable.
+
+    python benchmarks/scaling.py --text FILE --out runs/scaling [--tune] [--only text|images]
+
+The settings stand in benchmarks/scaling.yaml. With --tune, each series that has a grid is tried over it on
+the seeds 100-102, and what is best goes to benchmarks/scaling-tuned.yaml; without, that file is taken as it
+stands and the figures are of the seeds 0-2. A run is a line of OUT/runs.jsonl, so none is repeated. The
+tables go to OUT/scaling.md and the pictures to OUT/text.png and OUT/images.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import yaml
+
+import moldiff
+from moldiff import registry
+from moldiff.likelihood import judge
+from moldiff.request import Request
+
+HERE = Path(__file__).parent
+TUNED = HERE / "scaling-tuned.yaml"
+TUNING_SEEDS, SEEDS = (100, 101, 102), (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of generate and its figures."""
+
+    part: str
+    series: str
+    steps: int | None
+    seed: int
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        spelt = "".join(f"-{key}{value}" for key, value in sorted(self.options.items()))
+        return f"{self.part}-{self.series}-{self.steps}-{self.seed}{spelt}".replace(" ", "_")
+
+
+class Book:
+    """What was measured, a line a run."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.path = out, out / "runs.jsonl"
+        (out / "samples").mkdir(parents=True, exist_ok=True)
+        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        self.known: dict[str, dict[str, float]] = {
+            each["run"]: each["figures"] for each in map(json.loads, lines)
+        }
+        self.models: dict[str, moldiff.Model] = {}
+
+    def model(self, name: str) -> moldiff.Model:
+        if name not in self.models:
+            self.models[name] = moldiff.load(name)
+        return self.models[name]
+
+    def figures(self, run: Run, settings: dict[str, Any], reference: str) -> dict[str, float]:
+        if run.name not in self.known:
+            found = self._measured(run, settings, reference)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"run": run.name, "figures": found}) + "\n")
+            self.known[run.name] = found
+            print(run.name, {key: round(value, 4) for key, value in found.items()}, flush=True)
+        return self.known[run.name]
+
+    def _measured(self, run: Run, settings: dict[str, Any], reference: str) -> dict[str, float]:
+        series = settings["series"][run.series]
+        model, modality = self.model(series["model"]), settings["modality"]
+        known = ("sampler", "temperature", "top_p", "scale")
+        asked = {**settings.get("all", {}), **{key: series[key] for key in known if key in series}}
+        options = {**series.get("options", {}), **run.options}
+        asked["targets"] = tuple(asked.get("targets", ()))
+        found = model.run(
+            Request(settings["samples"], steps=run.steps, options=options, seed=run.seed, **asked)
+        )
+        path = self.out / "samples" / f"{run.name}.csv"
+        found.save(path)
+        judged = {"judge": judge(self.model(settings["judge"]))} if "judge" in settings else {}
+        measured = registry.build("evaluation", modality, path, reference=reference, **judged).summary
+        noun = model.modality.noun
+        figures = {name: float(measured[name]) for name in settings["figures"]}
+        for name, each in found.summary["properties"].items():
+            figures[f"{name} agreement"] = float(each["share_in_class"])
+        figures["novelty"] = float(found.summary["novelty"])
+        figures["forwards"] = float(found.summary[f"forwards_per_{noun}"])
+        figures["token_forwards"] = float(found.summary[f"token_forwards_per_{noun}"])
+        return figures
+
+
+def steps_of(settings: dict[str, Any], series: dict[str, Any]) -> list[int | None]:
+    return series.get("steps", settings["steps"]) or [None]
+
+
+def grid(series: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The settings to try of a series."""
+    names = sorted(series.get("grid", {}))
+    for values in itertools.product(*(series["grid"][name] for name in names)):
+        yield dict(zip(names, values, strict=True))
+
+
+def tune(book: Book, part: str, settings: dict[str, Any], reference: str) -> dict[str, dict[Any, Any]]:
+    """By series and steps, the options that are best on the tuning seeds.
+
+    The best has the lowest first figure of those that keep the share ``floor`` of the yardstick's figure.
+    """
+    rule = settings["best"]
+    floor = -math.inf
+    if "floor" in rule:
+        yardstick = rule["yardstick"]
+        least = [
+            book.figures(Run(part, yardstick, None, seed, {}), settings, reference) for seed in TUNING_SEEDS
+        ]
+        floor = rule["floor"] * float(np.mean([each[rule["keeps"]] for each in least]))
+    chosen: dict[str, dict[Any, Any]] = {}
+    for name, series in settings["series"].items():
+        for steps in steps_of(settings, series) if "grid" in series else []:
+            tried = []
+            for options in grid(series):
+                runs = [Run(part, name, steps, seed, options) for seed in TUNING_SEEDS]
+                found = [book.figures(run, settings, reference) for run in runs]
+                mean = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+                short = max(0.0, floor - mean[rule["keeps"]]) if "keeps" in rule else 0.0
+                tried.append((short, mean[rule["lowest"]], json.dumps(options)))
+            chosen.setdefault(name, {})[steps] = json.loads(min(tried)[2])
+    return chosen
+
+
+def measure(
+    book: Book, part: str, settings: dict[str, Any], reference: str, tuned: dict[str, Any]
+) -> dict[str, dict[int | None, list[dict[str, float]]]]:
+    """The figures of every series by steps, one entry a seed."""
+    out: dict[str, dict[int | None, list[dict[str, float]]]] = {}
+    for seed in SEEDS:  # a seed after the other, so that what is there early is a whole
+        for name, series in settings["series"].items():
+            for steps in steps_of(settings, series):
+                run = Run(part, name, steps, seed, tuned.get(name, {}).get(steps, {}))
+                figures = book.figures(run, settings, reference)
+                out.setdefault(name, {}).setdefault(steps, []).append(figures)
+    return out
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
+def table(found: dict[str, Any], settings: dict[str, Any], tuned: dict[str, Any]) -> str:
+    """One row a series and number of steps, mean ± standard error over seeds."""
+    columns = [*settings["shown"], "forwards"]
+    lines = [
+        f"| sampler | T | {' | '.join(columns)} | setting |",
+        "|---|---|" + "---|" * (len(columns) + 1),
+    ]
+    for name, by_steps in found.items():
+        for steps, each in by_steps.items():
+            cells = []
+            for column in columns:
+                mean, se = spread([figures[column] for figures in each])
+                cells.append(f"{mean:.4g} ± {se:.2g}" if se else f"{mean:.4g}")
+            options = {**settings["series"][name].get("options", {}), **tuned.get(name, {}).get(steps, {})}
+            spelt = ", ".join(f"{key} {value}" for key, value in options.items()) or "-"
+            lines.append(f"| {name} | {steps or '-'} | {' | '.join(cells)} | {spelt} |")
+    return "\n".join(lines)
+
+
+def picture(found: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
+    """The shown figures against the number of steps, with error bars."""
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    shown = settings["drawn"]
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(4.6 * len(shown), 3.6), squeeze=False)
+    for axis, column in zip(axes[0], shown, strict=True):
+        for name, by_steps in found.items():
+            points = [
+                (steps, *spread([each[column] for each in figures])) for steps, figures in by_steps.items()
+            ]
+            if points[0][0] is None:
+                axis.axhspan(points[0][1] - points[0][2], points[0][1] + points[0][2], color="0.85")
+                axis.axhline(points[0][1], color="0.3", linestyle="--", label=name)
+                continue
+            steps, mean, se = zip(*points, strict=True)
+            axis.errorbar(steps, mean, se, marker="o", markersize=4, capsize=2, label=name)
+        axis.set_xscale("log", base=2)
+        ticks = [steps for steps in settings["steps"] if steps]
+        axis.set_xticks(ticks, [str(steps) for steps in ticks])
+        axis.set_xlabel("steps T")
+        axis.set_ylabel(settings["labels"].get(column, column))
+        axis.grid(alpha=0.3)
+    axes[0][-1].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--text", help="what text is compared with: the corpus of the text models")
+    parser.add_argument("--out", type=Path, default=Path("runs/scaling"))
+    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--only", choices=("text", "images"))
+    asked = parser.parse_args()
+    parts = yaml.safe_load((HERE / "scaling.yaml").read_text("utf-8"))
+    tuned = yaml.safe_load(TUNED.read_text("utf-8")) if TUNED.exists() else {}
+    book, pages = Book(asked.out), []
+    for part, settings in parts.items():
+        if asked.only not in (None, part):
+            continue
+        reference = asked.text if part == "text" else settings["reference"]
+        if reference is None:
+            parser.error("--text: name the corpus of the text models, or take --only images")
+        if asked.tune:
+            tuned[part] = tune(book, part, settings, reference)
+            TUNED.write_text(yaml.safe_dump(tuned), "utf-8")
+            continue
+        found = measure(book, part, settings, reference, tuned.get(part, {}))
+        pages.append(f"## {part}\n\n{table(found, settings, tuned.get(part, {}))}\n")
+        picture(found, settings, asked.out / f"{part}.png")
+    if pages:
+        (asked.out / "scaling.md").write_text("\n".join(pages), "utf-8")
+        print("\n".join(pages))
+
+
+if __name__ == "__main__":
+    main()
