@@ -81,22 +81,25 @@ class Book:
         known = ("sampler", "temperature", "top_p", "scale")
         asked = {**settings.get("all", {}), **{key: series[key] for key in known if key in series}}
         options = {**series.get("options", {}), **run.options}
+        samples = settings["tuning_samples" if run.seed in TUNING_SEEDS else "samples"]
         asked["targets"] = tuple(asked.get("targets", ()))
-        found = model.run(
-            Request(settings["samples"], steps=run.steps, options=options, seed=run.seed, **asked)
-        )
+        found = model.run(Request(samples, steps=run.steps, options=options, seed=run.seed, **asked))
         path = self.out / "samples" / f"{run.name}.csv"
         found.save(path)
         judged = {"judge": judge(self.model(settings["judge"]))} if "judge" in settings else {}
         measured = registry.build("evaluation", modality, path, reference=reference, **judged).summary
         noun = model.modality.noun
-        figures = {name: float(measured[name]) for name in settings["figures"]}
+        figures = {name: _number(measured[name]) for name in settings["figures"]}
         for name, each in found.summary["properties"].items():
             figures[f"{name} agreement"] = float(each["share_in_class"])
         figures["novelty"] = float(found.summary["novelty"])
         figures["forwards"] = float(found.summary[f"forwards_per_{noun}"])
         figures["token_forwards"] = float(found.summary[f"token_forwards_per_{noun}"])
         return figures
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def steps_of(settings: dict[str, Any], series: dict[str, Any]) -> list[int | None]:
