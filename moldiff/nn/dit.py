@@ -181,7 +181,7 @@ class DiT(nn.Module):
         for number, block in enumerate(self.blocks):
             x = block(x, rotation, parts[6 * number : 6 * number + 6])
         logits: Tensor = self.output_layer(x, parts[-2:])
-        return logits.float().log_softmax(-1)
+        return logits.log_softmax(-1, dtype=torch.float32)
 
     def _settle(self) -> None:
         """Makes what is the same for every row, from the weights as they are."""
