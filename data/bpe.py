@@ -18,7 +18,7 @@ BYTES = 256
 MOST = 1 << 16
 """The most tokens that a token file can tell apart."""
 
-PROBE = " A word,  don't \t\r\n\n1234 é 世界 👩‍🔬 end. \u2028\x7f"
+PROBE = "A  word, don't \t\r\n\n1234 é 世界 👩‍🔬 end. \u2028\x7f"
 """A text that a tokenizer has to give back: spaces, line ends, marks, characters of one to four bytes."""
 
 
