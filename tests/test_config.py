@@ -1,6 +1,7 @@
 """Configurations: shipped names, YAML files, overrides, and every way to get one wrong."""
 
 import contextlib
+import math
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def test_each_shipped_configuration_loads_and_all_it_names_can_be_built() -> Non
     for name in config.shipped():
         settings = load(name)
         process = assembly.build_process(settings, num_tokens=3)
-        network = assembly.build_network(settings, process, 4, settings.conditions)
+        places = math.prod(settings.network.grid or (4,))
+        network = assembly.build_network(settings, process, places, settings.conditions)
         assert sum(p.numel() for p in network.parameters()) > 0
         assembly.build_sampler(process, settings.default)
         known = registry.build("modality", settings.data.modality).properties

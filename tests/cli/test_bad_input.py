@@ -267,7 +267,7 @@ def test_errors_name_the_choices(moldiff: Command, clutter: Path) -> None:
     assert all(name in moldiff("train", "nope").err for name in shipped())
     assert all(name in moldiff("generate", "MODEL", "--sampler", "x").err for name in registry.SAMPLERS)
     assert "ring_count" in moldiff("generate", "MODEL", "--target", "hue=1").err
-    assert ".csv, .jsonl, .smi, .sdf" in moldiff("generate", "MODEL", "--out", "x.txt").err
+    assert ".csv, .jsonl, .parquet, .smi, .sdf" in moldiff("generate", "MODEL", "--out", "x.txt").err
     assert "all are left out" in moldiff("data", "prepare", "invalid.smi", "--out", "t.safetensors").err
 
 
