@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO, final
 
 import numpy as np
@@ -28,6 +29,11 @@ MOST_PIXELS = 1 << 30
 
 MOST_CLASSES = 10_000
 """A folder that is named with a whole number below this holds images of that class."""
+
+_NO_ARRAY = (
+    OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, MemoryError, TokenError,
+)  # fmt: skip
+"""What numpy raises where a file is no array: it reads a header as Python."""
 
 _CHUNK = 1 << 20
 _IMAGES_MAGIC, _LABELS_MAGIC = 0x0803, 0x0801
@@ -184,8 +190,7 @@ def _npy(path: Path) -> ImageSet:
     try:
         # Mapped, so that a header that promises more than the file has is refused before memory is taken.
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    # A file of another kind may be read as nearly anything.
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, MemoryError) as error:
+    except _NO_ARRAY as error:
         text = str(error).partition("\n")[0] or type(error).__name__
         raise MoldiffError(f"cannot read {path}: not an array of uint8 ({text})") from None
     if not isinstance(found, np.ndarray):
