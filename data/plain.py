@@ -101,7 +101,8 @@ class PlainTally:
             "sanity": _ratio(valid, requested),
             "uniqueness": _ratio(unique, valid),
             "novel": {"canonical": novel},
-            "novelty": _ratio(novel, unique),
+            # To nothing known, nothing is new.
+            "novelty": _ratio(novel, unique if len(self._reference.hashes) else 0),
             "rejects": dict(self._rejected),
             "novel_means": {name: {"novel_canonical": mean} for name, mean in means.items()},
         }

@@ -30,6 +30,8 @@ from moldiff.types import Given, Kept, Rows
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
+#: Probabilities a batch, so that a large vocabulary does not fill the memory: tokens times their kinds.
+AUTO_PROBABILITIES = 2**26
 
 
 @final
@@ -136,7 +138,8 @@ class Batches:
             longest = np.full_like(drawn.lengths, self._model.card.max_length)
             drawn = replace(drawn, lengths=longest)
         drawn = replace(drawn, lengths=self._long_enough(drawn.lengths))
-        budget = AUTO_TOKENS[self._model.device.type]
+        kinds = max(1, self._model.process.num_tokens)
+        budget = min(AUTO_TOKENS[self._model.device.type], AUTO_PROBABILITIES // kinds)
         for length in np.unique(drawn.lengths):
             index = np.flatnonzero(drawn.lengths == length)
             size = self._request.batch_size or max(1, budget // int(length))

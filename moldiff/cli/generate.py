@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _Name = TypeVar("_Name", bound=str)
 
-Model = Annotated[str, typer.Argument(help="A bundled model's name, or a folder with card.json.")]
+Model = Annotated[
+    str, typer.Argument(help="A bundled model's name, a folder with card.json, or hf:ORG/NAME.")
+]
 Number = Annotated[int | None, typer.Option("-n", "--num", help="How many to sample; 100 by default.")]
 Target = Annotated[
     list[str] | None,

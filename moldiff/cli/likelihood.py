@@ -56,7 +56,7 @@ def likelihood(
     if out is not None:
         with written(out) as part:
             frame.to_csv(part, index=False)
-    facts = _summary(frame)
+    facts = _summary(frame, loaded.modality.noun)
     if json:
         print(jsonlib.dumps(facts))
         return 0
@@ -69,18 +69,18 @@ def likelihood(
     return 0
 
 
-def _summary(frame: pd.DataFrame) -> dict[str, Any]:
-    """Means over the molecules that have a bound."""
+def _summary(frame: pd.DataFrame, noun: str) -> dict[str, Any]:
+    """Means over the items that have a bound."""
     known = frame[frame["reason"].isna()]
     if known.empty:
         first = frame["reason"].iloc[0]
-        raise MoldiffError(f"likelihood: the model reaches none of {len(frame)} molecules ({first})")
+        raise MoldiffError(f"likelihood: the model reaches none of {len(frame)} {noun}s ({first})")
     n, tokens = len(known), float(known["tokens"].sum())
     return {
-        "molecules": len(frame),
+        f"{noun}s": len(frame),
         "out_of_reach": len(frame) - n,
-        "nats_per_molecule": float(known["nll"].mean()),
-        "se_over_molecules": float(known["nll"].std(ddof=1) / n**0.5) if n > 1 else None,
+        f"nats_per_{noun}": float(known["nll"].mean()),
+        f"se_over_{noun}s": float(known["nll"].std(ddof=1) / n**0.5) if n > 1 else None,
         "of_which_length": float(known["nll_length"].mean()),
         "nats_per_token": float((known["nll"] - known["nll_length"]).sum()) / tokens,
     }
