@@ -35,7 +35,7 @@ _SAID: Final = {
     "entropy": "of the characters of a text, in nats",
     "words_known": "share of words that the reference has, its held-out end left out",
     **{f"distinct_{n}": f"share of distinct among the {n}-grams of words of a text" for n in NGRAMS},
-    "frontier": "divergence frontier from the reference's held-out end; 1 is alike",
+    "frontier": "divergence frontier from the reference before that end; 1 is alike",
 }
 
 
@@ -47,12 +47,14 @@ class Reference:
     Args:
         known: the words of all but its end.
         heldout: stretches of its end, as long as the texts and no more of them than there are texts.
-        trained: as many stretches of the rest, evenly spaced.
+        spread: as many stretches of the rest, evenly spaced.
+        others: as many that lie between those.
     """
 
     known: frozenset[str]
     heldout: list[str]
-    trained: list[str]
+    spread: list[str]
+    others: list[str]
 
     @classmethod
     def read(cls, path: Path, length: int, most: int) -> "Reference":
@@ -63,9 +65,11 @@ class Reference:
         rows = [row for part in parts for row in cut.rows(part, letters)]
         heldout = [row.text for row in rows if row.heldout][:most]
         rest = [row.text for row in rows if not row.heldout]
-        places = np.linspace(0, len(rest), min(len(heldout), len(rest)), endpoint=False).astype(int)
+        n = min(most, len(rest) // 2)
+        places = np.linspace(0, len(rest), 2 * n, endpoint=False).astype(int)
+        spread, others = ([rest[place] for place in places[first::2]] for first in (0, 1))
         known = frozenset(word for part in parts if not part.heldout for word in words(part.text))
-        return cls(known, heldout, [rest[place] for place in places])
+        return cls(known, heldout, spread, others)
 
 
 def evaluate(
@@ -90,9 +94,10 @@ def evaluate(
     - ``words_known``: of all words (runs of letters, without case) that touch no end of a text, the share
       that the reference has before its held-out end; jackknife s.e.
     - ``distinct_1`` to ``distinct_4``: mean over texts of distinct n-grams of words / n-grams of words.
-    - ``frontier``: `moldiff.data.frontier.frontier` of the texts and the held-out stretches, as many of each;
-      no s.e. Under ``reference`` it is that of the held-out stretches and as many of the rest, evenly spaced:
-      what there is to reach with so few texts.
+    - ``frontier``: `moldiff.data.frontier.frontier` of the texts and as many stretches of the reference
+      before its held-out end, evenly spaced (the end alone may be of other matters than the whole); no s.e.
+      Under ``reference`` it is that of these stretches and as many between them: what there is to reach with
+      so few texts. It does not tell a model from a copy; novelty does.
 
     Args:
         file: texts, as `moldiff.data.text_files.read_source` takes them.
@@ -125,7 +130,7 @@ def evaluate(
         "characters": length,
         "judged": int(np.isfinite(ours["nll"]).sum()) if judge is not None else None,
         **_figures(ours),
-        "frontier": _frontier(texts, beside and beside.heldout, seed),
+        "frontier": _frontier(texts, beside and beside.spread, seed),
         "reference": _beside(reference, beside, judge, seed),
     }
     return Figures(table, summary, _rows(summary))
@@ -138,7 +143,7 @@ def _beside(
     if beside is None:
         return None
     found = _figures(_measured(beside.heldout, beside, judge)) if beside.heldout else {}
-    ceiling = _frontier(beside.heldout, beside.trained, seed)
+    ceiling = _frontier(beside.others, beside.spread, seed)
     return {"name": name, "texts": len(beside.heldout), **found, "frontier": ceiling}
 
 
