@@ -58,7 +58,7 @@ class _Npy:
 
 @final
 class _Png:
-    """All images on one sheet, without captions."""
+    """All images on one sheet, without captions; none of them are one white pixel."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._held = path, list[Image]()
@@ -70,7 +70,8 @@ class _Png:
         self._held += _images(frame)
 
     def close(self) -> None:
-        self._path.write_bytes(render(self._held, [""] * len(self._held), ".png"))
+        held = self._held or [np.full((1, 1), 255, dtype=np.uint8)]
+        self._path.write_bytes(render(held, [""] * len(held), ".png"))
 
 
 def _images(frame: pd.DataFrame) -> Iterator[Image]:

@@ -140,7 +140,8 @@ class Images(PlainModality):
                 list(images), making.get("patch", PATCH), making.get("codes", CODES), seed
             )
         shape = (int(images[0].shape[0]), int(images[0].shape[1]))
-        return PixelTokenizer(making.get("levels") or exact_levels(images), shape)
+        levels = making.get("levels")
+        return PixelTokenizer(exact_levels(images) if levels is None else levels, shape)
 
     def tokenizer(self, state: dict[str, Any]) -> PixelTokenizer | PatchTokenizer:
         """The tokenizer with a stored state."""
