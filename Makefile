@@ -13,7 +13,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs notebooks wheel study study-small clean
+.PHONY: help demo test lint docs notebooks wheel study study-small scaling clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,11 @@ study: $(RUNTIME) ## the study on QM9, all of it: runs/study, docs/results/study
 
 study-small: $(RUNTIME) ## the same for 2 cores: 256 molecules, 3 seeds, T = 32 and 128
 	$(call run_study,--steps 32$(comma)128 --num 256 --seeds 3,runs/study-small)
+
+# The corpus of the text models is the reader's: make scaling TEXT=FILE.
+TEXT ?=
+scaling: $(RUNTIME) ## quality against steps, images and (with TEXT=corpus.txt) text: runs/scaling
+	$(BIN)/python benchmarks/scaling.py --out runs/scaling $(if $(TEXT),--text $(TEXT),--only images)
 
 clean: ## remove what the other targets wrote; .venv stays
 	rm -rf build demo dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
