@@ -9,7 +9,6 @@ import pytest
 import moldiff
 from moldiff import registry
 from moldiff.assembly import samplers_of
-from moldiff.checkpoint import bundled, read_card
 from moldiff.errors import MoldiffError
 from moldiff.generation import Model
 
@@ -51,21 +50,6 @@ def test_every_sampler_runs_on_every_modality(modality: str, process: str, sampl
     for raw in drawn.frame["raw"]:
         item = found.modality.canonical([raw]) if modality == "text" else None
         assert item is None or item[0].startswith("A" * 120)
-
-
-@pytest.mark.parametrize("name", [name for each in MODELS.values() for name in each.values()])
-def test_bundled_models_say_what_they_are_of(name: str) -> None:
-    card = read_card(bundled()[name])
-    assert card.license == "Apache-2.0"
-    assert card.description
-    assert card.training["source"]
-    assert card.training["heldout_nats_per_token"] < 3
-
-
-def test_the_two_models_are_small() -> None:
-    sizes = {name: sum(path.stat().st_size for path in bundled()[name].iterdir()) for name in bundled()}
-    assert sizes["digits"] + sizes["text"] < 6e6
-    assert sum(sizes.values()) < 60e6
 
 
 def test_a_text_has_its_prompt_and_its_ending() -> None:

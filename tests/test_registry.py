@@ -292,13 +292,22 @@ def test_classifier_free_guidance_is_built_and_sharpens() -> None:
         registry.build("guidance", name, strength=2.0)
 
 
+#: By modality, what is read where no file is needed, and two kinds of file that take its items.
+SOURCES = {
+    "molecules": (Path(__file__).parent / "data" / "textbook.smi", (".csv", ".smi")),
+    "images": (Path("digits"), (".csv", ".npy")),
+    "text": (Path("pydoc"), (".csv", ".txt")),
+}
+
+
 @pytest.mark.parametrize("name", registry.MODALITIES)
-def test_each_modality_walks_from_file_to_picture(name: str, textbook: Path, tmp_path: Path) -> None:
+def test_each_modality_walks_from_source_to_files(name: str, tmp_path: Path) -> None:
+    source, suffixes = SOURCES[name]
     modality = registry.build("modality", name)
-    data = modality.prepare(textbook, heldout=0.1)
+    data = modality.prepare(source, tokenizer=registry.tokenizer_name(name, None), heldout=0.1)
     assert data.info["modality"] == modality.name == name
     assert set(data.properties) == set(modality.properties)
-    assert data.heldout.sum() == round(0.1 * len(data))
+    assert 0.05 * len(data) < data.heldout.sum() < 0.15 * len(data) or name == "text"
 
     path = tmp_path / "tokens.safetensors"
     data.save(path)
@@ -310,25 +319,39 @@ def test_each_modality_walks_from_file_to_picture(name: str, textbook: Path, tmp
     raw = [tokenizer.decode(again.item(i)) for i in range(8)]
     order = np.argsort(data.identities)
     arrays = {"hashes": data.identities[order], "in_train": ~data.heldout[order]}
-    reference = modality.reference(arrays, {"rdkit": data.info["rdkit"]})
+    reference = modality.reference(arrays, {"rdkit": data.info.get("rdkit", "")})
     frame = modality.evaluate(raw, reference)
     summary = modality.summarise(frame, reference)
     assert summary["valid"] == summary["sane"] == summary["unique"] == 8
     assert not frame["novel"].any()
-    assert modality.read(textbook)[modality.key].tolist()[:8] == frame[modality.key].tolist()
-    np.testing.assert_allclose(frame["qed"], data.properties["qed"][:8], rtol=1e-6)
 
-    for suffix in (".csv", ".smi"):
+    for suffix in suffixes:
         modality.check_output(tmp_path / f"out{suffix}")
         modality.write(frame, tmp_path / f"out{suffix}")
+        again = modality.texts(tmp_path / f"out{suffix}")["raw"].tolist()
+        assert [str(each) for each in again] == frame["raw"].tolist()
+    with pytest.raises(MoldiffError, match="choose from"):
+        modality.check_output(tmp_path / "out.docx")
+
+
+def test_molecules_are_read_measured_and_drawn(textbook: Path, tmp_path: Path) -> None:
+    modality = registry.build("modality", "molecules")
+    data = modality.prepare(textbook, heldout=0.1)
+    assert data.heldout.sum() == round(0.1 * len(data))
+    tokenizer = modality.tokenizer(data.info["tokenizer"])
+    raw = [tokenizer.decode(data.item(i)) for i in range(8)]
+    arrays = {"hashes": np.sort(data.identities), "in_train": np.ones(len(data), dtype=bool)}
+    frame = modality.evaluate(raw, modality.reference(arrays, {"rdkit": data.info["rdkit"]}))
+    assert modality.read(textbook)[modality.key].tolist()[:8] == frame[modality.key].tolist()
+    np.testing.assert_allclose(frame["qed"], data.properties["qed"][:8], rtol=1e-6)
+    modality.write(frame, tmp_path / "out.smi")
     assert (tmp_path / "out.smi").read_text("utf-8").split() == raw
     for suffix, start in {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<?xml"}.items():
         modality.check_picture(tmp_path / f"out{suffix}")
         modality.picture(frame, modality.shown, tmp_path / f"out{suffix}")
         assert (tmp_path / f"out{suffix}").read_bytes().startswith(start)
-    for check in (modality.check_output, modality.check_picture):
-        with pytest.raises(MoldiffError, match="choose from"):
-            check(tmp_path / "out.docx")
+    with pytest.raises(MoldiffError, match="choose from"):
+        modality.check_picture(tmp_path / "out.docx")
 
 
 def test_the_data_rows_feed_training(tiny: Path) -> None:

@@ -80,10 +80,15 @@ def _counts(facts: dict[str, Any], noun: str) -> list[tuple[str, ...]]:
         ),
         *_upstream(novel),
         *_repaired(facts, whole, noun),
-        (f"forwards a {noun}", output.number(facts[f"forwards_per_{noun}"], 4), _setting(facts)),
+        (f"forwards {_a(noun)}", output.number(facts[f"forwards_per_{noun}"], 4), _setting(facts)),
         *_besides(facts, noun),
         (f"{noun}s a second", output.number(facts[f"{noun}s_per_second"]), "sampling alone"),
     ]
+
+
+def _a(noun: str) -> str:
+    """The noun with its article."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _upstream(novel: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -149,7 +154,7 @@ def _show_search(facts: dict[str, Any], noun: str) -> None:
     beside = "" if plain["mean"] is None else f"; unsteered {_mean(plain)}"
     calls = output.number(facts[f"oracle_calls_per_{noun}"], 4)
     print(f"reward {' + '.join(facts['sought'])}: {_mean(kept)}{without}{beside} ({how})")
-    print(f"oracle calls a {noun}: {calls}")
+    print(f"oracle calls {_a(noun)}: {calls}")
 
 
 def _mean(found: dict[str, Any]) -> str:
