@@ -26,6 +26,7 @@ import yaml
 import moldiff
 from moldiff import registry
 from moldiff.likelihood import judge
+from moldiff.plan import read_targets
 from moldiff.request import Request
 
 HERE = Path(__file__).parent
@@ -82,7 +83,8 @@ class Book:
         asked = {**settings.get("all", {}), **{key: series[key] for key in known if key in series}}
         options = {**series.get("options", {}), **run.options}
         samples = settings["tuning_samples" if run.seed in TUNING_SEEDS else "samples"]
-        asked["targets"] = tuple(asked.get("targets", ()))
+        if "kinds" in settings:
+            asked["targets_from"] = read_targets(self._kinds(settings["kinds"], samples), 1)
         found = model.run(Request(samples, steps=run.steps, options=options, seed=run.seed, **asked))
         path = self.out / "samples" / f"{run.name}.csv"
         found.save(path)
@@ -96,6 +98,13 @@ class Book:
         figures["forwards"] = float(found.summary[f"forwards_per_{noun}"])
         figures["token_forwards"] = float(found.summary[f"token_forwards_per_{noun}"])
         return figures
+
+    def _kinds(self, kinds: dict[str, int], samples: int) -> Path:
+        """A file that asks for each category in turn."""
+        ((name, count),) = kinds.items()
+        path = self.out / f"asked-{samples}.csv"
+        path.write_text(f"{name}\n" + "".join(f"{row % count}\n" for row in range(samples)), "utf-8")
+        return path
 
 
 def _number(value: float | None) -> float:
