@@ -4,12 +4,14 @@
     python benchmarks/digits.py --tune            the tuning that chose METHODS, on its own seeds
     python benchmarks/digits.py --model FOLDER    of another model
 
-Images of a set are unconditional; their Fréchet distance is to all bundled digits (docs/metrics.md). Both
-methods draw tokens with the same temperature and nucleus. A standard error is over seeds.
+A set has as many images of each class, told to the model at a scale; its Fréchet distance is to all bundled
+digits (docs/metrics.md). Both methods draw tokens with the same scale, temperature and nucleus. A standard
+error is over seeds.
 """
 
 import argparse
 import itertools
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -43,13 +45,21 @@ READOUTS = [
 SIZE, A_CLASS = 1000, 100
 
 
+def classes_file(folder: str, n: int) -> Path:
+    """A file that asks for n images, of each class in turn."""
+    path = Path(folder) / f"classes-{n}.csv"
+    path.write_text("class\n" + "".join(f"{row % 10}\n" for row in range(n)))
+    return path
+
+
 def images_of(found: Any) -> np.ndarray:
     return np.stack([unspelt(cell) for cell in found.frame["raw"]])
 
 
 def distance(model: Any, reference: np.ndarray, seed: int, n: int, **setting: Any) -> tuple[float, float]:
     """The Fréchet distance of n images, and the forwards that each took."""
-    found = model.generate(n, seed=seed, **setting)
+    with tempfile.TemporaryDirectory() as folder:
+        found = model.generate(targets_from=classes_file(folder, n), seed=seed, **setting)
     features = shipped().features(images_of(found))
     return frechet(features, reference), found.summary["forwards_per_image"]
 
