@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from moldiff import registry
 from moldiff.checkpoint import Card, Metric, bundled, read_card
-from moldiff.conditions import ClassCondition, ConditionSpec
+from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec
 from moldiff.files import written
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
@@ -32,38 +33,42 @@ def filled(page: str) -> str:
 
 
 def text(card: Card) -> str:
-    """A card as Markdown."""
-    parts = [
-        _table(("fact", "value"), _facts(card)),
-        "### What it can be asked",
-        _table(("target", "form", "known from training"), [_condition(each) for each in card.conditions]),
-        "### How well it does",
-        *_figures(card.metrics),
-    ]
+    """A card as Markdown; sections of which there is nothing to say are left out."""
+    parts = [_table(("fact", "value"), [("name", f"`{card.name}`"), *_facts(card)])]
+    if card.conditions:
+        header = ("target", "form", "known from training")
+        rows = [_condition(each) for each in card.conditions]
+        parts += ["### What it can be asked", _table(header, rows)]
+    if card.metrics:
+        parts += ["### How well it does", *_figures(card.metrics)]
     return "\n\n".join(parts) + "\n"
 
 
 def _facts(card: Card) -> list[tuple[str, str]]:
     run, network = card.training, card.config.network
+    modality = registry.build("modality", card.config.data.modality)
+    kinds, noun = modality.tokenizer(card.tokenizer).vocab_size, modality.noun
     vocabulary = card.tokenizer.get("vocab", [])
+    # Spaces and line ends would be lost in a table.
+    spelt = f": {_code(vocabulary)}" if vocabulary and not any(map(str.isspace, vocabulary)) else ""
     left_out = _listed(run.get("rejected") or {}) or "none"
     rows = [
         ("licence of the weights", card.license or "not said"),
         ("parameters", f"{card.parameters:,}"),
         ("network", f"transformer, {network.width} wide, {network.depth} blocks, {network.heads} heads"),
         ("process", f"{card.config.process.name}, {card.config.process.schedule} schedule"),
-        ("molecules", f"at most {card.max_length} tokens of {len(vocabulary)} kinds: {_code(vocabulary)}"),
+        (f"{noun}s", f"at most {card.max_length} tokens of {kinds} kinds{spelt}"),
         ("lengths", "drawn from the training rows" if card.length == "empirical" else "padded"),
         (
             "data",
-            f"{run['source']}: {run['rows']:,} molecules, {run['heldout_rows']:,} of them held out; "
+            f"{run['source']}: {run['rows']:,} {noun}s, {run['heldout_rows']:,} of them held out; "
             f"{run['duplicates']:,} repeats dropped; left out: {left_out}",
         ),
         ("training", f"{run['steps']:,} steps, {run['tokens']:,} tokens, {run['epochs']:g} epochs"),
     ]
     if run.get("heldout_nats_per_token") is not None:
         bound = f"{run['heldout_nats_per_token']:.4f} nats a token, without the term for the length"
-        rows.append(("bound on held-out molecules", bound))
+        rows.append((f"bound on held-out {noun}s", bound))
     if run.get("notes"):
         rows.append(("notes", str(run["notes"])))
     if card.origin is not None:
@@ -86,6 +91,8 @@ def _condition(condition: ConditionSpec) -> tuple[str, str, str]:
         share = 100 * (condition.base_rate or 0)
         known = f"high is above {condition.threshold:.4g}: {share:.1f} % of the molecules"
         return f"`{condition.name}`", "`high`, `low`", known
+    if isinstance(condition, CategoryCondition):
+        return f"`{condition.name}`", f"`0` to `{condition.classes - 1}`", f"{condition.classes} categories"
     span = f"{condition.minimum:.4g} to {condition.maximum:.4g}"
     known = f"{span}, mean {condition.mean:.4g}, s.d. {condition.std:.4g}"
     return f"`{condition.name}`", "number, `a..b`, `top5%`, `bottom5%`", known
@@ -93,8 +100,6 @@ def _condition(condition: ConditionSpec) -> tuple[str, str, str]:
 
 def _figures(metrics: tuple[Metric, ...]) -> list[str]:
     """A table of the figures by setting, and the command that measured them."""
-    if not metrics:
-        return ["Nothing has been measured."]
     runs: dict[str, list[str]] = {}
     for each in metrics:
         runs.setdefault(each.setting, []).append(f"{each.name} {_figure(each)}")

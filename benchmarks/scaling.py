@@ -1,6 +1,6 @@
 """Measures how text and images grow better with steps: samplers side by side, over seeds; resumable.
 
-    python benchmarks/scaling.py --text FILE --out runs/scaling [--tune] [--only text|images]
+    python benchmarks/scaling.py --text FILE --out runs/scaling [--tune] [--only text|images] [--card]
 
 The settings stand in benchmarks/scaling.yaml. With --tune, each series that has a grid is tried over it on
 the seeds 100-102, and what is best goes to benchmarks/scaling-tuned.yaml; without, that file is taken as it
@@ -25,6 +25,7 @@ import yaml
 
 import moldiff
 from moldiff import registry
+from moldiff.checkpoint import Checkpoint, Metric, find
 from moldiff.likelihood import judge
 from moldiff.plan import read_targets
 from moldiff.request import Request
@@ -115,6 +116,13 @@ def steps_of(settings: dict[str, Any], series: dict[str, Any]) -> list[int | Non
     return series.get("steps", settings["steps"]) or [None]
 
 
+def chosen(tuned: dict[str, Any], name: str, steps: int | None) -> dict[str, Any]:
+    """The options that tuning chose for a series at a number of steps, or at the one it looked at."""
+    by_steps = tuned.get(name, {})
+    found: dict[str, Any] = by_steps.get(steps, next(iter(by_steps.values()), {}))
+    return found
+
+
 def grid(series: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The settings to try of a series."""
     names = sorted(series.get("grid", {}))
@@ -135,9 +143,10 @@ def tune(book: Book, part: str, settings: dict[str, Any], reference: str) -> dic
             book.figures(Run(part, yardstick, None, seed, {}), settings, reference) for seed in TUNING_SEEDS
         ]
         floor = rule["floor"] * float(np.mean([each[rule["keeps"]] for each in least]))
-    chosen: dict[str, dict[Any, Any]] = {}
+    best: dict[str, dict[Any, Any]] = {}
     for name, series in settings["series"].items():
-        for steps in steps_of(settings, series) if "grid" in series else []:
+        tried_at = settings.get("tuned_at", steps_of(settings, series))
+        for steps in tried_at if "grid" in series else []:
             tried = []
             for options in grid(series):
                 runs = [Run(part, name, steps, seed, options) for seed in TUNING_SEEDS]
@@ -145,8 +154,8 @@ def tune(book: Book, part: str, settings: dict[str, Any], reference: str) -> dic
                 mean = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
                 short = max(0.0, floor - mean[rule["keeps"]]) if "keeps" in rule else 0.0
                 tried.append((short, mean[rule["lowest"]], json.dumps(options)))
-            chosen.setdefault(name, {})[steps] = json.loads(min(tried)[2])
-    return chosen
+            best.setdefault(name, {})[steps] = json.loads(min(tried)[2])
+    return best
 
 
 def measure(
@@ -157,7 +166,7 @@ def measure(
     for seed in SEEDS:  # a seed after the other, so that what is there early is a whole
         for name, series in settings["series"].items():
             for steps in steps_of(settings, series):
-                run = Run(part, name, steps, seed, tuned.get(name, {}).get(steps, {}))
+                run = Run(part, name, steps, seed, chosen(tuned, name, steps))
                 figures = book.figures(run, settings, reference)
                 out.setdefault(name, {}).setdefault(steps, []).append(figures)
     return out
@@ -180,10 +189,37 @@ def table(found: dict[str, Any], settings: dict[str, Any], tuned: dict[str, Any]
             for column in columns:
                 mean, se = spread([figures[column] for figures in each])
                 cells.append(f"{mean:.4g} ± {se:.2g}" if se else f"{mean:.4g}")
-            options = {**settings["series"][name].get("options", {}), **tuned.get(name, {}).get(steps, {})}
+            options = {**settings["series"][name].get("options", {}), **chosen(tuned, name, steps)}
             spelt = ", ".join(f"{key} {value}" for key, value in options.items()) or "-"
             lines.append(f"| {name} | {steps or '-'} | {' | '.join(cells)} | {spelt} |")
     return "\n".join(lines)
+
+
+def publish(found: dict[str, Any], settings: dict[str, Any], part: str) -> None:
+    """Writes the figures at the most steps of each series to the card of the part's model."""
+    source = Checkpoint.load(find(settings["card"]))
+    command = f"python benchmarks/scaling.py --only {part}"
+    metrics = []
+    for name, by_steps in found.items():
+        if settings["series"][name]["model"] != settings["card"]:
+            continue
+        steps, each = list(by_steps.items())[-1]
+        for column in [*settings["shown"], "forwards"]:
+            mean, se = spread([figures[column] for figures in each])
+            setting = f"{name}, T = {steps}"
+            metrics.append(
+                Metric(
+                    name=column.replace("_", " "),
+                    setting=setting,
+                    mean=mean,
+                    se=se,
+                    seeds=SEEDS,
+                    samples=settings["samples"],
+                    command=command,
+                )
+            )
+    card = source.card.model_copy(update={"metrics": tuple(metrics)})
+    Checkpoint(card, source.arrays).save(find(settings["card"]))
 
 
 def picture(found: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
@@ -221,6 +257,7 @@ def main() -> None:
     parser.add_argument("--text", help="what text is compared with: the corpus of the text models")
     parser.add_argument("--out", type=Path, default=Path("runs/scaling"))
     parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--card", action="store_true", help="writes the figures to the models' cards too")
     parser.add_argument("--only", choices=("text", "images"))
     asked = parser.parse_args()
     parts = yaml.safe_load((HERE / "scaling.yaml").read_text("utf-8"))
@@ -239,6 +276,8 @@ def main() -> None:
         found = measure(book, part, settings, reference, tuned.get(part, {}))
         pages.append(f"## {part}\n\n{table(found, settings, tuned.get(part, {}))}\n")
         picture(found, settings, asked.out / f"{part}.png")
+        if asked.card:
+            publish(found, settings, part)
     if pages:
         (asked.out / "scaling.md").write_text("\n".join(pages), "utf-8")
         print("\n".join(pages))
