@@ -22,7 +22,7 @@ MOST_DRAWN = 1024
 
 @final
 class _Npy:
-    """All images as one array of uint8, (N, H, W)."""
+    """The valid images as one array of uint8, (N, H, W)."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
@@ -58,7 +58,7 @@ class _Npy:
 
 @final
 class _Png:
-    """All images on one sheet, without captions; none of them are one white pixel."""
+    """The valid images on one sheet, without captions; none of them are one white pixel."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._held = path, list[Image]()
@@ -75,8 +75,8 @@ class _Png:
 
 
 def _images(frame: pd.DataFrame) -> Iterator[Image]:
-    """The images of a table, in order."""
-    for cell in frame["raw"]:
+    """The valid images of a table, in order."""
+    for cell in frame.loc[frame["valid"], "raw"]:
         image = unspelt(cell)
         assert image is not None
         yield image

@@ -154,8 +154,8 @@ class Images(PlainModality):
         return spell(item)
 
     def reason(self, item: Image) -> str | None:
-        """None: every array of grey values is an image."""
-        return None
+        """``unfinished`` for a row that has not as many tokens as an image, else None."""
+        return None if item.size else "unfinished"
 
     def measured(self, items: Sequence[Image]) -> dict[str, NDArray[np.float64]]:
         """What the shipped classifier of digits says, NaN of other shapes, and the mean grey, 0 to 255."""

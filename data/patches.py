@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from moldiff.errors import MoldiffError, short
 from moldiff.types import Balance
 
-from .pixels import Image, check_ids, check_image, check_keys, check_shape
+from .pixels import UNFINISHED, Image, check_ids, check_image, check_keys, check_shape
 
 MOST_CODES = 65_536
 """Entries of a codebook at most: a token file numbers tokens with 16 bits."""
@@ -123,9 +123,15 @@ class PatchTokenizer:
         return [int(entry) for entry in nearest]
 
     def decode(self, ids: Sequence[int]) -> Image:
-        """The image of these entries; MoldiffError for too many, too few or unknown ones."""
+        """The image of these entries, `UNFINISHED` where they are too many or too few.
+
+        Raises:
+            MoldiffError: an entry that there is not.
+        """
         rows, columns = self.grid
-        found = self._codes[check_ids(ids, rows * columns, self.vocab_size)]
+        found = self._codes[check_ids(ids, self.vocab_size)]
+        if len(found) != rows * columns:
+            return UNFINISHED
         tiles = found.reshape(rows, columns, self.patch, self.patch)
         return np.ascontiguousarray(tiles.swapaxes(1, 2)).reshape(self.shape)
 

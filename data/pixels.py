@@ -13,6 +13,9 @@ from moldiff.types import Balance
 Image = NDArray[np.uint8]
 """A grey image, (H, W), from 0, black, to 255."""
 
+UNFINISHED = np.zeros((0, 0), dtype=np.uint8)
+"""What a row of too many or too few tokens spells, as a model may write that ends rows by itself."""
+
 MOST_LEVELS = 256
 """The grey values that there are."""
 
@@ -76,12 +79,10 @@ def check_image(item: Any, shape: tuple[int, int]) -> Image:
     return item
 
 
-def check_ids(ids: Sequence[int], places: int, vocab_size: int) -> NDArray[np.int64]:
-    """The tokens of an image as an array; MoldiffError where they are too many, too few or unknown."""
+def check_ids(ids: Sequence[int], vocab_size: int) -> NDArray[np.int64]:
+    """Tokens as an array; MoldiffError where one is unknown."""
     found = np.asarray(ids, dtype=np.int64)
-    if found.shape != (places,):
-        raise MoldiffError(f"tokens: got {found.size}, an image has {places}")
-    if found.min() < 0 or found.max() >= vocab_size:
+    if len(found) and (found.min() < 0 or found.max() >= vocab_size):
         raise MoldiffError(f"tokens: got {found.min()} to {found.max()}, needs 0 to {vocab_size - 1}")
     return found
 
@@ -147,8 +148,14 @@ class PixelTokenizer:
         return [int(level) for level in found.ravel()]
 
     def decode(self, ids: Sequence[int]) -> Image:
-        """The image whose pixels have these levels; MoldiffError for too many, too few or unknown ones."""
-        found = check_ids(ids, self.shape[0] * self.shape[1], self.levels)
+        """The image whose pixels have these levels, `UNFINISHED` where they are too many or too few.
+
+        Raises:
+            MoldiffError: a level that there is not.
+        """
+        found = check_ids(ids, self.levels)
+        if len(found) != self.shape[0] * self.shape[1]:
+            return UNFINISHED
         return round_to(found, self.levels - 1, MOST_LEVELS - 1).astype(np.uint8).reshape(self.shape)
 
 

@@ -116,6 +116,19 @@ def test_evaluate_says_class_brightness_and_novelty(digits):
     assert len(MODALITY.evaluate([], known)) == 0
 
 
+def test_an_unfinished_image_is_not_valid_and_left_out_of_arrays(tmp_path, digits):
+    tokenizer = PixelTokenizer(17, (8, 8))
+    items = [tokenizer.decode([3] * 64), tokenizer.decode([3] * 43)]
+    frame = MODALITY.evaluate(items, MODALITY.reference(NOTHING, {}))
+    assert frame["valid"].tolist() == [True, False]
+    assert frame["reason"].tolist()[1] == "unfinished"
+    assert np.isnan(frame["brightness"].iloc[1])
+    assert MODALITY.fault(tokenizer, [3] * 43).places == tuple(range(43))
+    for suffix in (".npy", ".png", ".csv"):
+        MODALITY.write(frame, tmp_path / f"a{suffix}")
+    assert np.load(tmp_path / "a.npy").shape == (1, 8, 8)
+
+
 def saved(path, values):
     Image.fromarray(np.asarray(values, dtype=np.uint8)).save(path)
     return path

@@ -58,6 +58,10 @@ def test_learning_repeats_itself_and_its_state_makes_the_same():
     assert PatchTokenizer.from_state(tokenizer.state()) == tokenizer
 
 
+def test_too_few_tokens_are_an_unfinished_image():
+    assert PatchTokenizer((4, 4), 2, bytes(range(8))).decode([0, 1]).size == 0
+
+
 STATE = PatchTokenizer((4, 4), 2, bytes(range(8))).state()
 
 
