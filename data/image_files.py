@@ -86,7 +86,8 @@ def read_images(path: Path, column: str | None = None) -> ImageSet:
         return _digits()
     if oddity(path) == "a folder":
         return _folder(path)
-    reader = READERS.get(path.suffix.lower(), _idx if "idx" in path.name else None)
+    named = "idx" in path.name and path.suffix not in SUFFIXES
+    reader = READERS.get(path.suffix.lower(), _idx if named else None)
     if reader is None:
         choices = [DIGITS, "a folder of PNGs", "an idx file", *READERS, *SUFFIXES]
         if path.suffix not in SUFFIXES:

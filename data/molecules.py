@@ -101,6 +101,10 @@ class Molecules:
             hashes, np.asarray(arrays["in_train"], dtype=bool), versions.get("rdkit", "unknown")
         )
 
+    def spelt(self, items: Sequence[str | None]) -> list[str | None]:
+        """The strings themselves."""
+        return list(items)
+
     def canonical(self, raw: Sequence[str]) -> list[str | None]:
         """The canonical SMILES of each string, None where it is not sane."""
         checks = {text: molecule.check(text) for text in dict.fromkeys(raw)}

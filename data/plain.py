@@ -126,6 +126,10 @@ class PlainModality(ABC):
     def spell(self, item: Any) -> str:
         """The item as one cell of a table."""
 
+    def spelt(self, items: Sequence[Any]) -> list[str | None]:
+        """Items as a table has them, None where there is none."""
+        return [None if item is None else self.spell(item) for item in items]
+
     @abstractmethod
     def reason(self, item: Any) -> str | None:
         """Why an item is not valid, None where it is."""

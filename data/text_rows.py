@@ -113,7 +113,8 @@ class Cut:
         """
         lines, words, sound = _breaks(ids, pieces, before)
         # A row beyond the end is dropped below, so how it would end does not matter.
-        sound &= np.append(sound[self.length :], np.ones(self.length, dtype=bool))[: len(sound)]
+        beyond = np.ones(min(self.length, len(sound)), dtype=bool)
+        sound &= np.append(sound[self.length :], beyond)[: len(sound)]
         ats = np.arange(0, max(len(ids) - self.length + 1, 0), self.stride)
         found = np.full(len(ats), len(ids))
         for each in (sound, words & sound, lines & sound):

@@ -152,7 +152,7 @@ class Batches:
         most = self._model.card.max_length
         if self.kept.least > most:
             got = f"got {self.kept.least} tokens to keep, the model's rows have {most} at most"
-            raise MoldiffError(f"given: {got}")
+            raise MoldiffError(f"prompt and ending: {got}")
         return np.maximum(lengths, self.kept.least)
 
     @property

@@ -199,7 +199,7 @@ def load(model: str = "qm9", device: str = "auto") -> Model:
         MoldiffError: no such model, a damaged or newer one, or a device that is not there.
     """
     prefix, _, rest = model.partition(":")
-    if rest and prefix in registry.SOURCES:
+    if model != prefix and prefix in registry.SOURCES:
         loaded: Model = registry.resolve("source", prefix)(rest, device)
         return loaded
     found = Model(Checkpoint.load(checkpoint.find(model)), device)

@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 PROPERTIES = tuple(oracles.ORACLES)
 
 TOKEN_FILE = ".safetensors"
+#: What the items of a reference are.
+COMPARED = "molecules"
 
 
 @final
@@ -91,7 +93,8 @@ def _is_model(name: str) -> bool:
 def _bundled() -> list[str]:
     from moldiff import checkpoint
 
-    return list(checkpoint.bundled())
+    cards = {name: checkpoint.read_card(folder) for name, folder in checkpoint.bundled().items()}
+    return [name for name, card in cards.items() if card.config.data.modality == COMPARED]
 
 
 def _data_sets() -> list[str]:
@@ -111,7 +114,7 @@ def _of_model(name: str) -> Known:
 
 def _of_token_file(path: Path) -> Known:
     data = registry.resolve("data", "token-file").load(path)
-    if data.info["modality"] != "molecules":
+    if data.info["modality"] != COMPARED:
         got = f"a token file of {data.info['modality']}"
         raise MoldiffError(f"reference {path}: got {got}, molecules are compared with molecules")
     tokenizer = registry.build("modality", "molecules").tokenizer(data.info["tokenizer"])

@@ -316,7 +316,8 @@ def _guide(rest: dict[str, Any]) -> Guide:
 
 def _given(rest: dict[str, Any]) -> Given:
     """What keywords say is in every row; they are taken out of ``rest``."""
-    prompt, ending = rest.pop("prompt", None), rest.pop("ending", None)
+    # An empty one asks for nothing.
+    prompt, ending = rest.pop("prompt", None) or None, rest.pop("ending", None) or None
     picture, mask = (rest.pop(name, None) for name in ("inpaint", "mask"))
     if (picture is None) != (mask is None):
         raise MoldiffError("inpaint: got a picture or a mask without the other, give both")

@@ -248,6 +248,7 @@ class Stream:
             "setting": self._batches.setting.model_dump(),
             "level": self._batches.level,
             **self._batches.guided.facts,
+            **({"kept": asdict(self._batches.kept)} if self._batches.kept.least else {}),
             "model": card.name,
             "model_sha256": card.sha256,
             "device": self._model.device.type,

@@ -252,6 +252,10 @@ class Modality(Protocol):
         """The training set as far as ``evaluate`` needs it, from a checkpoint's arrays."""
         ...
 
+    def spelt(self, items: Sequence[Any]) -> list[str | None]:
+        """Items as a table has them, None where there is none."""
+        ...
+
     @property
     def key(self) -> str:
         """The column of a table by which two rows are the same item."""

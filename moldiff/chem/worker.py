@@ -30,8 +30,10 @@ class NotReady(MoldiffError):
     """A worker's process that does not get as far as its first item."""
 
 
-def check_workers(count: int) -> None:
-    """Refuses a number of processes that no machine has."""
+def check_workers(count: object) -> None:
+    """Refuses what is no number of processes, or one that no machine has."""
+    if type(count) is not int:
+        raise MoldiffError(f"workers must be a whole number: got {count!r}")
     if count < 1:
         raise MoldiffError(f"workers must be at least 1: got {count}")
     if count > MOST_WORKERS:

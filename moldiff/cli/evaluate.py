@@ -34,6 +34,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSO
 Workers = Annotated[int, typer.Option(help="Processes.")]
 Exact = Annotated[int, typer.Option(help="Molecules up to which internal diversities are exact.")]
 Seed = Annotated[int, typer.Option(help="Of the draw where there are more.")]
+#: Molecules up to which internal diversities are exact, where nothing is said.
+EXACT = 50_000
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
@@ -45,7 +47,7 @@ def evaluate(
     out: Out = None,
     json: Json = False,
     workers: Workers = 1,
-    exact: Exact = 50_000,
+    exact: Exact = EXACT,
     seed: Seed = 0,
     modality: Modality = "molecules",
     judge: JudgeName = None,
@@ -67,6 +69,13 @@ def evaluate(
     if out is not None:
         evaluation.check_output(out)
     if modality in registry.EVALUATIONS:
+        others = {
+            "--workers": workers != 1,
+            "--exact": exact != EXACT,
+            "--reference-column": reference_column,
+        }
+        for option in (name for name, given in others.items() if given):
+            raise MoldiffError(f"{option}: it goes with --modality molecules only; leave it off")
         asked = {"reference": reference, "column": column, "seed": seed}
         _show(registry.build("evaluation", modality, file, **asked, **_judged(modality, judge)), out, json)
         return 0
@@ -110,7 +119,11 @@ def _judged(modality: str, judge: str | None) -> dict[str, Any]:
         return {}
     from moldiff import generation, likelihood
 
-    return {"judge": likelihood.judge(generation.load(judge or registry.JUDGES[modality]))}
+    loaded = generation.load(judge or registry.JUDGES[modality])
+    if loaded.card.config.data.modality != modality:
+        got = f"got {loaded.card.name}, a model of {loaded.card.config.data.modality}"
+        raise MoldiffError(f"--judge: {got}; name one of {modality}")
+    return {"judge": likelihood.judge(loaded)}
 
 
 def _show(found: Any, out: Path | None, json: bool) -> None:

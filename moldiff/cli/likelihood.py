@@ -54,6 +54,7 @@ def likelihood(
     frame = rows.drop(columns="reason").join(found)
     frame["reason"] = rows["reason"].where(rows["reason"].notna(), found["reason"])
     if out is not None:
+        frame[loaded.modality.key] = loaded.modality.spelt(frame[loaded.modality.key].tolist())
         with written(out) as part:
             frame.to_csv(part, index=False)
     facts = _summary(frame, loaded.modality.noun)

@@ -81,7 +81,7 @@ def test_a_token_file_is_prepared_and_trained_on(moldiff: Command) -> None:
         ("generate digits --inpaint a.png", "give both"),
         ("generate digits --prompt a", "prompt"),
         ("generate text --oracle qed", "oracle: got qed, but there are none for text"),
-        ("generate hf:", "unknown model"),
+        ("generate hf:", "there is no such folder; name one, or ORG/NAME"),
         ("generate zz:top", "unknown model"),
         (
             "evaluate a.npy --modality sounds",

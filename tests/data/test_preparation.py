@@ -154,7 +154,7 @@ def test_every_reason_and_data_set_is_explained() -> None:
 
 def test_the_registry_and_the_modality_name_the_same_tokenizers() -> None:
     assert {each.name: each for each in Molecules.notations} == {
-        name: registry.resolve("tokenizer", name) for name in registry.TOKENIZERS
+        name: registry.resolve("tokenizer", name) for name in registry.TOKENIZERS_OF["molecules"]
     }
     for each in Molecules.notations:
         state: dict[str, Any] = json.loads(json.dumps(each.learn(["CO"]).state()))
