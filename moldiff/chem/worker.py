@@ -141,11 +141,12 @@ class ProcessWorker:
         try:
             self._here = self._context.RawValue("q", -1)
             self._pipe, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=_serve, args=(theirs, self._here), daemon=True)
-            self._process.start()
+            process = self._context.Process(target=_serve, args=(theirs, self._here), daemon=True)
+            process.start()
         except OSError as error:  # no memory, no room for what is shared, or too many processes
-            self._process = None
             raise NotReady(f"a worker could not be started ({error.strerror or error})") from None
+        # Only now: another thread may kill what has started, and nothing else.
+        self._process = process
         theirs.close()
 
     def _send(self, new: bool, content: Any) -> None:

@@ -145,5 +145,5 @@ def test_a_signal_ends_what_waits_for_a_program(room: Path, textbook: Path) -> N
         _, err = running.communicate(timeout=60)
     finally:
         running.kill()
-    assert running.returncode == 130
+    assert running.returncode == 130, err.decode()
     assert err.endswith(b"moldiff: interrupted\n")
