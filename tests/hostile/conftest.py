@@ -65,7 +65,7 @@ TEXTS: dict[str, bytes | str] = {
     "noise.smi.gz": NOISE,
     "plain.smi.gz": "CCO\n",
     "cut.csv.gz": gzip.compress(os.urandom(50_000).hex().encode())[:-9],
-    "crc.smi.gz": gzip.compress(b"CCO\n")[:-8] + bytes(8),
+    "crc.smi.gz": gzip.compress(b"CCO\n", mtime=0)[:-8] + bytes(8),
     # What is read, row by row, and none of it a molecule.
     "long.smi": "C" * LONG + "\n",
     "long.csv": "smiles,y\n" + "C" * LONG + ",1\n",
