@@ -26,6 +26,7 @@ from .spelling import Notation
 from .tally import MoleculeTally
 from .vocabulary import VocabularyTokenizer
 from .writers import WRITERS
+from .writings import chosen
 
 
 @final
@@ -35,7 +36,7 @@ class Molecules:
     name: ClassVar[str] = "molecules"
     noun: ClassVar[str] = "molecule"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
-    reading: ClassVar[tuple[str, ...]] = ("column", "stereo", "fragments", "workers")
+    reading: ClassVar[tuple[str, ...]] = ("column", "stereo", "fragments", "workers", "writings")
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
     key: ClassVar[str] = "smiles"
     notations: ClassVar[tuple[Notation, ...]] = (SmilesTokenizer, SelfiesTokenizer)
@@ -61,9 +62,10 @@ class Molecules:
         heldout: float = 0.05,
         seed: int = 0,
         left_out: LeftOut | None = None,
+        writings: str = "canonical",
         **reading: Unpack[Reading],
     ) -> TokenFile:
-        """A token file of the molecules in a file, canonical and each once, with all properties.
+        """A token file of the molecules in a file, each once in each writing, with all properties.
 
         Args:
             path: the file, or the name of a data set.
@@ -71,10 +73,12 @@ class Molecules:
             pad_to: tokens to which every molecule is filled up; None for no padding.
             heldout: the share of molecules kept from training, drawn with ``seed``.
             seed: of that draw.
+            writings: how each is written, an item each: ``canonical``, ``random``, ``fragments``; or ``all``.
             left_out: is told the rows that are left out and why, before anything else can fail.
             reading: the options of `readers.read_smiles`.
         """
-        preparation = Preparation(self._notation(tokenizer), self.properties, pad_to, heldout, seed)
+        how = (pad_to, heldout, seed, chosen(writings))
+        preparation = Preparation(self._notation(tokenizer), self.properties, *how)
         data = preparation.run(locate(path), left_out, **reading)
         return replace(data, info={"modality": self.name, **data.info})
 

@@ -128,6 +128,7 @@ class Batches:
         self.kept = Kept()
         if request.given != Given():
             self.kept = model.modality.kept(model.tokenizer, request.given)
+        self._check_templates()
         if request.repair:
             self.repair = Repair(model.modality, model.tokenizer, model.process, request.repair)
 
@@ -137,6 +138,8 @@ class Batches:
         if self._own_length:
             longest = np.full_like(drawn.lengths, self._model.card.max_length)
             drawn = replace(drawn, lengths=longest)
+        if self._request.templates:
+            drawn = replace(drawn, lengths=np.array([len(self._request.templates[i]) for i in ids]))
         drawn = replace(drawn, lengths=self._long_enough(drawn.lengths))
         kinds = max(1, self._model.process.num_tokens)
         budget = min(AUTO_TOKENS[self._model.device.type], AUTO_PROBABILITIES // kinds)
@@ -154,6 +157,18 @@ class Batches:
             got = f"got {self.kept.least} tokens to keep, the model's rows have {most} at most"
             raise MoldiffError(f"prompt and ending: {got}")
         return np.maximum(lengths, self.kept.least)
+
+    def _check_templates(self) -> None:
+        """Refuses templates that are no rows of the model."""
+        most, kinds = self._model.card.max_length, self._model.process.num_tokens
+        if self._request.templates and self._own_length:
+            raise MoldiffError("templates: got a sampler of rows of their own length, use length=drawn")
+        for number, template in enumerate(self._request.templates):
+            got = f"templates: got number {number} with {len(template)} places"
+            if not 1 <= len(template) <= most:
+                raise MoldiffError(f"{got}, the model's rows have 1 to {most}")
+            if any(each is not None and not 0 <= each < kinds for each in template):
+                raise MoldiffError(f"{got} and a token that is none of 0 to {kinds - 1}")
 
     @property
     def particles(self) -> int:
@@ -174,7 +189,7 @@ class Batches:
         """The tokens of a part of what was drawn, of one length."""
         told = None if drawn.cond is None else drawn.cond[torch.from_numpy(part)]
         length, precision = int(drawn.lengths[part[0]]), self._request.precision
-        rows = Rows(torch.from_numpy(ids[part]), length, told, *self._frozen(len(part), length))
+        rows = Rows(torch.from_numpy(ids[part]), length, told, *self._frozen(ids[part], length))
         started, whole, again = time.perf_counter(), 0, 0
         asked = 0 if self._reward is None else self._reward.asked
         network, classifier = self._model.network, self.guided.classifier
@@ -198,14 +213,16 @@ class Batches:
                 classified = more.rows, more.tokens, more.gradients
                 self.spent += Spent(whole, cost.rows, cost.tokens, seconds, away, calls, *classified, again)
 
-    def _frozen(self, count: int, length: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """The tokens (B, L) that rows keep, and where; None where they keep none."""
-        if not self.kept.least:
+    def _frozen(self, ids: Ids, length: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """The tokens (B, L) that rows ids (B,) keep, and where; None where they keep none."""
+        if self._request.templates:
+            rows = [self._request.templates[each] for each in ids]
+        elif self.kept.least:
+            rows = [self.kept.places(length)] * len(ids)
+        else:
             return None, None
-        places = self.kept.places(length)
-        tokens = torch.tensor([0 if each is None else each for each in places])
-        frozen = torch.tensor([each is not None for each in places])
-        return tokens.expand(count, -1), frozen.expand(count, -1)
+        tokens = torch.tensor([[0 if each is None else each for each in row] for row in rows])
+        return tokens, torch.tensor([[each is not None for each in row] for row in rows])
 
     def _sampled(self, rows: Rows, seed: int) -> Tensor:
         """The tokens (B, L) of rows on the CPU, there too."""

@@ -86,11 +86,13 @@ class NumericCondition(_Frozen):
 class CategoryCondition(_Frozen):
     """Which of several kinds an item is of: a property in whole numbers from 0.
 
-    ``shares`` are those of all rows, one a category.
+    ``shares`` are those of all rows, one a category. With ``always`` the network is told one in every row, in
+    training too and where guidance takes the others away: the one that is asked for, or else this.
     """
 
     kind: Literal["category"] = "category"
     name: str
+    always: int | None = Field(default=None, ge=0)
     shares: tuple[float, ...] | None = None
 
     @property
@@ -141,6 +143,18 @@ def encode_all(specs: Sequence[ConditionSpec], properties: dict[str, Floats], ro
     """Conditions as a network sees them, (N, C), NaN where unknown."""
     columns = [spec.encode(properties[spec.name]) for spec in specs]
     return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
+
+
+def unasked(specs: Sequence[ConditionSpec], rows: int) -> Floats:
+    """What the network is told of rows of which nothing is asked, (N, C): NaN, or what it always is."""
+    told = [each.always if isinstance(each, CategoryCondition) else None for each in specs]
+    return np.tile([math.nan if each is None else float(each) for each in told], (rows, 1))
+
+
+def always_told(specs: Sequence[ConditionSpec]) -> tuple[int, ...]:
+    """The slots of which the network is always told."""
+    found = enumerate(specs)
+    return tuple(i for i, c in found if isinstance(c, CategoryCondition) and c.always is not None)
 
 
 def _known(statistic: float | None) -> float:

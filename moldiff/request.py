@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from moldiff.errors import MoldiffError, unknown
 from moldiff.plan import TargetFile, read_targets
 from moldiff.repair import check_rounds
 from moldiff.search import Search, searched
-from moldiff.types import Given
+from moldiff.types import Given, Template
 
 PRECISIONS = ("auto", "bf16", "fp32")
 GuidanceName = Literal["cfg", "cbg", "fudge"]
@@ -100,7 +101,8 @@ class Request:
     are drawn, by default ``DRAWS`` n. ``oracles`` are asked about every sample, each for at most
     ``oracle_timeout`` seconds. ``workers`` processes share the scoring. With ``search``, each row is the one
     that it keeps. ``guide`` is the guidance that ``scale`` is of. ``repair`` draws what is no item again, in
-    part, up to so many times. ``given`` is in every row.
+    part, up to so many times. ``given`` is in every row. With ``templates`` row i has the length of the i-th and
+    keeps its tokens, and n is their number.
     """
 
     n: int
@@ -127,6 +129,7 @@ class Request:
     guide: Guide = field(default_factory=Guide)
     repair: int = 0
     given: Given = field(default_factory=Given)
+    templates: tuple[Template, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse counts below 1, and what is no count."""
@@ -168,6 +171,11 @@ class Request:
             raise MoldiffError(f"max samples: got {self.max_samples}, it goes with unique only")
         if self.max_samples is not None and self.max_samples < self.n:
             raise MoldiffError(f"max samples: got {self.max_samples}, must be at least n, {self.n}")
+        if self.templates and (self.n != len(self.templates) or self.unique or self.given != Given()):
+            got = f"got {len(self.templates)} for n {self.n}"
+            raise MoldiffError(
+                f"templates: {got}, needs one a row, and neither unique nor a prompt beside them"
+            )
         if self.targets_from is None:
             return
         for name, given in {"targets": self.targets, "unique": self.unique}.items():
@@ -208,6 +216,8 @@ class Request:
             found["search"] = self.search.facts()
         if self.repair:
             found["repair"] = self.repair
+        if self.templates:
+            found["templates"] = hashlib.sha256(repr(self.templates).encode()).hexdigest()
         if self.given != Given():
             found["given"] = {
                 name: str(each) for name, each in asdict(self.given).items() if each is not None
@@ -276,6 +286,7 @@ class Asked(TypedDict, total=False):
     ending: str | None
     inpaint: str | Path | None
     mask: str | Path | None
+    templates: Sequence[Sequence[int | None]]
 
 
 def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
@@ -295,12 +306,15 @@ def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
     rest["search"] = searched(**{name: rest.pop(name) for name in named if name in rest})
     rest["guide"] = _guide(rest)
     rest["given"] = _given(rest)
+    rest["templates"] = tuple(tuple(each) for each in rest.pop("templates", ()))
     file, per_target = rest.pop("targets_from", None), rest.pop("per_target", None)
     if file is not None:
         rest["targets_from"] = read_targets(Path(file), 1 if per_target is None else per_target)
         n = rest["targets_from"].rows if n is None else n
     elif per_target is not None:
         raise MoldiffError(f"per target: got {per_target}, it goes with targets from a file only")
+    if n is None and rest["templates"]:
+        n = len(rest["templates"])
     if n is None:
         raise MoldiffError("n: got nothing, must be a whole number of at least 1")
     return Request(n, targets, options=options, **rest)

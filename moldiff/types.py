@@ -17,6 +17,7 @@ from moldiff.items import Fault as Fault
 from moldiff.items import Given as Given
 from moldiff.items import Judge as Judge
 from moldiff.items import Kept as Kept
+from moldiff.items import Template as Template
 
 if TYPE_CHECKING:
     import numpy as np
