@@ -12,13 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moldiff.chem import molecule, oracles
+from moldiff.chem.notation import WRITING, Writing
 from moldiff.errors import MoldiffError
 
 from .datasets import TokenFile, hold_out
 from .readers import Reading, ReadResult, Rejected, read_smiles
 from .smiles import SmilesTokenizer
 from .spelling import Notation, Spelled, spell
-from .writings import WRITING, Writing, number, written_as
+from .writings import number, written_as
 
 MOST_PADDING = 4096
 """The most tokens to which molecules are filled up: none has more than `molecule.MAX_LENGTH` characters."""

@@ -2,25 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import cast
 
 import numpy as np
 from rdkit import Chem
 
 from moldiff.chem import fragments
 from moldiff.chem.molecule import canonical, map_chunks, parse
+from moldiff.chem.notation import WRITINGS, Writing
 from moldiff.errors import MoldiffError, unknown
-
-Writing = Literal["canonical", "random", "fragments"]
-
-#: In the order of their numbers, which the property ``writing`` of a token file holds.
-WRITINGS: tuple[Writing, ...] = get_args(Writing)
-#: The property's name, and that of the condition.
-WRITING = "writing"
-#: How often so many bonds are cut, from one on.
-CUTS = (0.35, 0.3, 0.17, 0.1, 0.05, 0.03)
-#: How often they are such as a synthesis would make, and not any single ones.
-SYNTHETIC = 0.5
 
 
 def chosen(names: str) -> tuple[Writing, ...]:
@@ -31,7 +21,7 @@ def chosen(names: str) -> tuple[Writing, ...]:
             raise unknown("writing", name, [*WRITINGS, "all"])
     if found[0] != WRITINGS[0] or len(set(found)) < len(found):
         raise MoldiffError(f"writings: got {names!r}, needs canonical first and each once")
-    return found  # type: ignore[return-value]
+    return cast(tuple[Writing, ...], found)
 
 
 def number(writing: Writing) -> int:
@@ -54,16 +44,6 @@ def written_as(smiles: Sequence[str], writing: Writing, seed: int, workers: int 
     return map_chunks(partial(_chunk, writing=writing, seed=seed), list(enumerate(smiles)), workers)
 
 
-def cut(mol: Chem.Mol, random: np.random.Generator) -> list[str]:
-    """The pieces of a molecule cut at random bonds, in random order; one piece where none can be cut."""
-    bonds = fragments.brics_bonds(mol) if random.random() < SYNTHETIC else []
-    bonds = bonds or fragments.single_bonds(mol)
-    count = min(len(bonds), 1 + int(random.choice(len(CUTS), p=CUTS)))
-    picked = [bonds[place] for place in random.permutation(len(bonds))[:count]]
-    parts = fragments.pieces(mol, picked)
-    return [parts[place] for place in random.permutation(len(parts))]
-
-
 def _chunk(items: Sequence[tuple[int, str]], *, writing: Writing, seed: int) -> list[str | None]:
     return [_write(smiles, writing, np.random.default_rng([seed, place])) for place, smiles in items]
 
@@ -75,5 +55,5 @@ def _write(smiles: str, writing: Writing, random: np.random.Generator) -> str | 
         found = Chem.MolToRandomSmilesVect(mol, 1, randomSeed=int(random.integers(2**31)))
         text = str(found[0])
     else:
-        text = fragments.joined(cut(mol, random))
+        text = fragments.joined(fragments.cut(mol, random))
     return text if canonical(text) == smiles else None

@@ -101,8 +101,8 @@ class Request:
     are drawn, by default ``DRAWS`` n. ``oracles`` are asked about every sample, each for at most
     ``oracle_timeout`` seconds. ``workers`` processes share the scoring. With ``search``, each row is the one
     that it keeps. ``guide`` is the guidance that ``scale`` is of. ``repair`` draws what is no item again, in
-    part, up to so many times. ``given`` is in every row. With ``templates`` row i has the length of the i-th and
-    keeps its tokens, and n is their number.
+    part, up to so many times. ``given`` is in every row. With ``templates`` row i has the length of
+    the i-th and keeps its tokens, and n is their number.
     """
 
     n: int
@@ -173,9 +173,7 @@ class Request:
             raise MoldiffError(f"max samples: got {self.max_samples}, must be at least n, {self.n}")
         if self.templates and (self.n != len(self.templates) or self.unique or self.given != Given()):
             got = f"got {len(self.templates)} for n {self.n}"
-            raise MoldiffError(
-                f"templates: {got}, needs one a row, and neither unique nor a prompt beside them"
-            )
+            raise MoldiffError(f"templates: {got}, needs one a row, and neither unique nor a prompt")
         if self.targets_from is None:
             return
         for name, given in {"targets": self.targets, "unique": self.unique}.items():

@@ -9,17 +9,21 @@ import re
 from collections.abc import Sequence
 from itertools import count
 
+import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import BRICS
 
-from moldiff.chem.notation import kind
+from moldiff.chem.notation import TOKEN, kind
 
 #: The label of the first cut; smaller ones are the pieces' own.
 FIRST_LABEL = 10
+#: How often so many bonds are cut at random, from one on.
+CUTS = (0.35, 0.3, 0.17, 0.1, 0.05, 0.03)
+#: How often they are such as a synthesis would make, and not any single ones.
+SYNTHETIC = 0.5
 #: Of the last: a label has two digits.
 LAST_LABEL = 99
 
-_ATOM = re.compile(r"\[[^\[\]]+\]|Br|Cl|[BCNOPSFIbcnops*]|%\([0-9]+\)|%[0-9]{2}|[0-9]|[-=#$:~/\\.()]")
 _OPEN = re.compile(r"\[([0-9]+)\*\]")
 _LABEL = re.compile(r"%[0-9]{2}")
 
@@ -62,6 +66,25 @@ def pieces(mol: Chem.Mol, cuts: Sequence[int]) -> list[str]:
         return [labelled(Chem.MolToSmiles(part)) for part in parts]
 
 
+def picked(mol: Chem.Mol, random: np.random.Generator) -> list[int]:
+    """Bonds to cut, drawn at random as for training: a few of any single ones, or such as BRICS has."""
+    bonds = brics_bonds(mol) if random.random() < SYNTHETIC else []
+    bonds = bonds or single_bonds(mol)
+    count = min(len(bonds), 1 + int(random.choice(len(CUTS), p=CUTS)))
+    return [bonds[place] for place in random.permutation(len(bonds))[:count]]
+
+
+def cut(mol: Chem.Mol, random: np.random.Generator) -> list[str]:
+    """The pieces of a molecule cut at random, in random order; one piece where no bond can be cut."""
+    parts = pieces(mol, picked(mol, random))
+    return [parts[place] for place in random.permutation(len(parts))]
+
+
+def atoms_of_pieces(mol: Chem.Mol, cuts: Sequence[int]) -> list[set[int]]:
+    """The atoms of each piece that is left when bonds are cut."""
+    return [set(each) for each in Chem.GetMolFrags(Chem.FragmentOnBonds(mol, list(cuts), addDummies=False))]
+
+
 def joined(parts: Sequence[str]) -> str:
     """Pieces as one string, their labels numbered anew in the order in which they appear."""
     text = ".".join(parts)
@@ -79,10 +102,16 @@ def labelled(smiles: str) -> str:
     Raises:
         ValueError: open ends at both sides of a bond, or two in place of one atom's chain.
     """
-    tokens: list[str] = _ATOM.findall(smiles)
-    while (place := next((i for i, token in enumerate(tokens) if _OPEN.fullmatch(token)), None)) is not None:
-        _close(tokens, place)
-    return "".join(tokens)
+    found = tokens(smiles)
+    while (place := next((i for i, token in enumerate(found) if _OPEN.fullmatch(token)), None)) is not None:
+        _close(found, place)
+    return "".join(found)
+
+
+def tokens(smiles: str) -> list[str]:
+    """A SMILES string in pieces: atoms, bonds, ring labels, brackets, dots."""
+    found: list[str] = TOKEN.findall(smiles)
+    return found
 
 
 def _close(tokens: list[str], place: int) -> None:

@@ -1,6 +1,23 @@
 """The kinds of token in a SMILES string and which may follow which; no RDKit, so that training can use it."""
 
 import re
+from typing import Literal, get_args
+
+Writing = Literal["canonical", "random", "fragments"]
+
+#: How a molecule may be written, in the order of the numbers that the property ``writing`` holds.
+WRITINGS: tuple[Writing, ...] = get_args(Writing)
+#: The property's name, and that of the condition.
+WRITING = "writing"
+
+#: One token of a SMILES string.
+TOKEN = re.compile(
+    r"\[[^\[\]]+\]"  # a bracket atom, with its isotope, charge, hydrogens and stereo
+    r"|Br|Cl"
+    r"|[BCNOPSFI]|[bcnops]|\*"
+    r"|%\([0-9]+\)|%[0-9]{2}|[0-9]"  # ring labels
+    r"|[-=#$:~/\\.()]"  # bonds, fragments, branches
+)
 
 _RING = re.compile(r"%\(([0-9]+)\)|%([0-9]{2})|([0-9])")
 

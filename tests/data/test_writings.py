@@ -9,8 +9,9 @@ from rdkit import Chem
 from rdkit.Chem import Descriptors
 
 from moldiff.chem.molecule import canonical
+from moldiff.chem.notation import WRITING, WRITINGS
 from moldiff.data.molecules import Molecules
-from moldiff.data.writings import WRITING, WRITINGS, chosen, number, written_as
+from moldiff.data.writings import chosen, number, written_as
 from moldiff.errors import MoldiffError
 
 TEXTBOOK = Path(__file__).with_name("textbook.smi")
