@@ -146,9 +146,8 @@ class Designer:
     def _template(self, sketch: Sketch, random: np.random.Generator) -> Template:
         """A row that keeps what a sketch says: its pieces, a dot, and places to draw."""
         tokenizer, modality = self._model.tokenizer, self._model.modality
-        start = (
-            modality.kept(tokenizer, Given(prompt=f"{sketch.core.text}.")).start if sketch.core.parts else ()
-        )
+        text = f"{sketch.core.text}." if sketch.core.parts else None
+        start = modality.kept(tokenizer, Given(prompt=text)).start
         least = len(start) + sketch.least
         if sketch.gap is None:
             length = self._lengths.draw(least, random)
@@ -213,9 +212,9 @@ def _fragments(model: Loaded) -> int:
     """The number of the fragment writing; MoldiffError where the model does not know it."""
     number = WRITINGS.index("fragments")
     for condition in model.card.conditions:
-        if isinstance(condition, CategoryCondition) and condition.name == WRITING:
-            if condition.classes > number:
-                return number
+        told = isinstance(condition, CategoryCondition) and condition.name == WRITING
+        if told and condition.classes > number:
+            return number
     raise MoldiffError(
         f"model {model.card.name}: it does not know the fragment writing; choose zinc250k, or one trained "
         "with data.options.writings=all"
