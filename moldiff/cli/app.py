@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from moldiff.cli.compare import compare
 from moldiff.cli.data import data_app
+from moldiff.cli.design import design_app
 from moldiff.cli.evaluate import evaluate
 from moldiff.cli.generate import generate
 from moldiff.cli.likelihood import likelihood
@@ -48,6 +49,7 @@ app.command()(compare)
 app.command()(models)
 app.command()(show)
 app.add_typer(data_app, name="data")
+app.add_typer(design_app, name="design")
 app.add_typer(oracle_app, name="oracle")
 
 
