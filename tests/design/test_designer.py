@@ -94,7 +94,7 @@ def test_a_row_is_as_long_as_training_rows_with_room_for_what_is_kept(writer_mod
     drawn = [lengths.draw(12, random) for _ in range(2000)]
     assert min(drawn) >= 12
     assert np.mean(drawn) == pytest.approx(written[written >= 12].mean(), rel=0.05)
-    with pytest.raises(MoldiffError, match="rows have .* at most"):
+    with pytest.raises(MoldiffError, match="at most"):
         lengths.draw(writer_model.card.max_length + 1, random)
 
 
