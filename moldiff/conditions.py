@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ MOST_CATEGORIES = 10_000
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    #: Fields that need no value even where the condition is fitted.
+    optional: ClassVar[tuple[str, ...]] = ()
 
 
 class ClassCondition(_Frozen):
@@ -90,6 +92,7 @@ class CategoryCondition(_Frozen):
     training too and where guidance takes the others away: the one that is asked for, or else this.
     """
 
+    optional: ClassVar[tuple[str, ...]] = ("always",)
     kind: Literal["category"] = "category"
     name: str
     always: int | None = Field(default=None, ge=0)
