@@ -161,6 +161,12 @@ def _mean(found: dict[str, Any]) -> str:
     return f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
 
 
+def _beside(together: dict[str, Any]) -> str:
+    """The same of the training rows, in brackets."""
+    share = together["training_share"]
+    return "" if share is None else f" (of the training rows {output.percent(share)})"
+
+
 def _show_targets(facts: dict[str, Any]) -> None:
     rows = []
     for name, found in facts["properties"].items():
@@ -176,6 +182,9 @@ def _show_targets(facts: dict[str, Any]) -> None:
             (name, found["asked"], mean, ", ".join(fit) or "-", output.number(found["training_mean"]))
         )
     output.table(rows, ("property", "asked", "mean ± s.e. of valid", "fit", "training mean"))
+    together = facts["together"]
+    if len(rows) > 1 and together["share"] is not None:
+        print(f"all together: {output.percent(together['share'])} of valid{_beside(together)}")
     away = facts["nearest_rows_distance"]
     if away is not None and away > FAR:
         print(f"no training row is near all targets: the nearest are {away:.2g} standard deviations away")
