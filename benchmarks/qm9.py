@@ -21,9 +21,9 @@ import pandas as pd
 import yaml
 
 import moldiff
+from moldiff.checkpoint import Checkpoint, Metric, find, versions
 from moldiff.chem.fingerprints import TDC_BITS, morgan
 from moldiff.chem.similarity import mean_similarities, pairwise_diversity
-from moldiff.checkpoint import Checkpoint, Metric, find, versions
 from moldiff.config import Setting
 from moldiff.generation import Model
 from moldiff.nn.precision import resolved
