@@ -146,7 +146,7 @@ class Together:
         self._fit += int((fit & asked).sum())
 
     def fits(self, name: str, values: Floats, goal: Goals) -> tuple[Flags, Flags]:
-        """Whether values (B,) are inside the range or the class asked, and whether one is asked, (B,) each."""
+        """Whether values (B,) are inside what is asked, and whether a range or a class is, (B,) each."""
         ranges, classes = goal.low < goal.high, ~np.isnan(goal.label)
         inside = (values >= goal.low) & (values <= goal.high)
         encoded = self.classes[name].encode(values) if name in self.classes else values
