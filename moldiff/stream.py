@@ -304,7 +304,7 @@ class Stream:
             self.interrupted,
             whole,
             self._model.modality,
-            self.table.properties,
+            self._totals.training,
         )
 
 

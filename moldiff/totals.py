@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moldiff.conditions import ConditionSpec
+from moldiff.conditions import ConditionSpec, always_told
 from moldiff.plan import Ids, Plan
 from moldiff.targets import Goals, Table
 from moldiff.types import Modality
@@ -58,7 +58,11 @@ class Totals:
         self._measured = {name: Moments() for name in measured}
         self._together = Together(labels)
         self._missing: Counter[str] = Counter()
-        self._histograms = {name: Histogram(values) for name, values in table.properties.items()}
+        # How an item is written is no property of it.
+        told = {conditions[slot].name for slot in always_told(conditions)}
+        #: (N,) values of each property in the training rows.
+        self.training = {name: values for name, values in table.properties.items() if name not in told}
+        self._histograms = {name: Histogram(values) for name, values in self.training.items()}
         self.best = self.first = modality.evaluate([], reference)
         self._misses: Floats = np.empty(0)
 

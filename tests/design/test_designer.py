@@ -132,3 +132,9 @@ def test_templates_go_with_their_own_number_alone(writer_model: Model) -> None:
     for asked in ({"n": 3}, {"unique": True}, {"prompt": "C"}):
         with pytest.raises(MoldiffError, match="templates: got 1"):
             writer_model.generate(templates=[(None, None)], **asked)  # type: ignore[arg-type]
+
+
+def test_how_an_item_is_written_is_no_property_of_it(writer_model: Model) -> None:
+    found = writer_model.generate(8, targets=["writing=2", "qed=0.5"])
+    assert set(found.summary["properties"]) == {"qed"}
+    assert set(found.summary["histograms"]) == {"qed"}
