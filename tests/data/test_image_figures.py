@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from moldiff.data.datasets import hold_out
-from moldiff.data.digit_features import frechet, shipped
+from moldiff.data.digit_features import shipped
 from moldiff.data.image_figures import _covered, evaluate
 from moldiff.data.image_files import read_images
 from moldiff.data.image_tables import spell
 from moldiff.errors import MoldiffError
+from moldiff.moments import frechet
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moldiff.study.front import hypervolume, mean_se, non_dominated
+from moldiff.moments import mean_se
+from moldiff.study.front import hypervolume, non_dominated
 
 GRID = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
