@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rdkit import Chem
-from rdkit.Chem import BRICS
+from rdkit.Chem import rdmolops
 
 from moldiff.chem import structure
 from moldiff.chem.molecule import parse
@@ -22,8 +22,8 @@ LARGEST_RING = 7
 def fragments(smiles: Sequence[str], work: Work = HERE) -> list[tuple[str, ...]]:
     """The BRICS fragments of each molecule as canonical SMILES, repeats included, sorted.
 
-    All breakable bonds are cut at once. The ends of a cut are dummy atoms that say of which kind it was, [4*];
-    a molecule without such a bond is its own fragment. A string that is not valid has none.
+    All breakable bonds are cut at once. The ends of a cut are dummy atoms that say of which kind it was,
+    [4*]; a molecule without such a bond is its own fragment. A string that is not valid has none.
 
     Args:
         smiles: N strings.
@@ -64,7 +64,7 @@ def _cut(smiles: str) -> tuple[str, ...]:
     mol = parse(smiles)
     if mol is None:
         return ()
-    return tuple(sorted(str(Chem.MolToSmiles(BRICS.BreakBRICSBonds(mol))).split(".")))
+    return tuple(sorted(str(Chem.MolToSmiles(rdmolops.FragmentOnBRICSBonds(mol))).split(".")))
 
 
 def _passes(smiles: Sequence[str]) -> list[bool]:
