@@ -12,6 +12,9 @@ from moldiff.errors import MoldiffError
 
 Floats = NDArray[np.float64]
 
+#: Rows of features that are at work at once.
+BLOCK = 8192
+
 
 def mean_se(values: Iterable[float]) -> tuple[float, float]:
     """The mean of the values that are not NaN and its standard error, sd / sqrt(n); NaN where undefined."""
@@ -40,16 +43,18 @@ def frechet(first: Floats, second: Floats) -> float:
             f"Fréchet distance: got {first.shape} and {second.shape}, needs 2 rows of features"
         )
     apart = first.mean(0) - second.mean(0)
-    ours, theirs = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (first, second))
-    root = _root(ours)
-    # The eigenvalues of S1 S2 are those of S1^(1/2) S2 S1^(1/2), which is symmetric.
-    inner = np.linalg.eigvalsh(root @ theirs @ root)
-    cross = np.sqrt(np.maximum(inner, 0.0)).sum()
-    return max(0.0, float(apart @ apart + np.trace(ours) + np.trace(theirs) - 2 * cross))
+    ours, theirs = _factor(first), _factor(second)
+    # The eigenvalues of S1 S2 are the squared singular values of R1 R2^T. No root is taken of what rounding
+    # leaves of a zero, so nothing is lost where there are fewer rows than features.
+    cross = np.linalg.svd(ours @ theirs.T, compute_uv=False).sum()
+    return max(0.0, float(apart @ apart + (ours**2).sum() + (theirs**2).sum() - 2 * cross))
 
 
-def _root(matrix: Floats) -> Floats:
-    """The symmetric square root of a symmetric matrix without negative eigenvalues."""
-    values, vectors = np.linalg.eigh(matrix)
-    out: Floats = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+def _factor(rows: Floats) -> Floats:
+    """A triangular R of at most F rows for which R^T R is the unbiased covariance of rows (N, F)."""
+    mean = rows.mean(0)
+    factor = np.empty((0, rows.shape[1]))
+    for start in range(0, len(rows), BLOCK):
+        factor = np.linalg.qr(np.concatenate([factor, rows[start : start + BLOCK] - mean]), mode="r")
+    out: Floats = factor / math.sqrt(len(rows) - 1)
     return out

@@ -1,7 +1,7 @@
 """The benchmark of design from fragments: five tasks on well-known drugs, of which a core has to be kept.
 
-The tasks and their figures are those of SAFE-GPT (arXiv:2310.10773) and GenMol (arXiv:2501.06158); the ten drugs
-and their cores are our own, so figures compare with the papers' only in kind.
+The tasks and their figures are those of SAFE-GPT (arXiv:2310.10773) and GenMol (arXiv:2501.06158); the ten
+drugs and their cores are our own, so figures compare with the papers' only in kind.
 """
 
 from __future__ import annotations
@@ -97,15 +97,15 @@ def drugs(path: Path | None = None) -> list[Drug]:
             part of its drug or has too few attachment points.
     """
     where = f"drugs in {SHIPPED if path is None else path}"
-    text = _text(path)
-    table = csv.DictReader(io.StringIO(text, newline=""))
     names = [each.name for each in fields(Drug)]
-    if missing := [name for name in names if name not in (table.fieldnames or ())]:
-        raise MoldiffError(f"{where}: got no column {', '.join(missing)}; it needs {', '.join(names)}")
     try:
-        found = [Drug(**{name: (row[name] or "").strip() for name in names}) for row in table]
+        table = csv.DictReader(io.StringIO(_text(path), newline=""))
+        rows, columns = list(table), table.fieldnames or ()
     except csv.Error as error:
         raise MoldiffError(f"{where}: it is no CSV table ({error})") from None
+    if missing := [name for name in names if name not in columns]:
+        raise MoldiffError(f"{where}: got no column {', '.join(missing)}; it needs {', '.join(names)}")
+    found = [Drug(**{name: (row[name] or "").strip() for name in names}) for row in rows]
     if not found:
         raise MoldiffError(f"{where}: it has no row")
     for number, each in enumerate(found):
@@ -141,7 +141,7 @@ def run(
         progress: shows how far it is.
 
     Raises:
-        MoldiffError: n below 1, a folder with draws of something else, or a draw of another number of strings.
+        MoldiffError: n below 1, a folder with draws of something else, or another number of strings drawn.
     """
     if n < 1:
         raise MoldiffError(f"n: got {n}, must be at least 1")
@@ -224,7 +224,7 @@ def _check(drug: Drug, where: str) -> None:
 def _drawn(draw: Draw, asked: tuple[str, str, int, int], path: Path) -> list[str]:
     """The strings of one draw, drawn now unless they are there."""
     there = read_json(path)
-    if there is not None:
+    if there is not None and isinstance(there.get("raw"), list):
         return [str(text) for text in there["raw"]]
     raw, n = list(draw(*asked)), asked[2]
     if len(raw) != n:
@@ -238,5 +238,12 @@ def _table(each: pd.DataFrame, drawn: int) -> pd.DataFrame:
     rows = []
     for name, group in each.groupby("task", sort=False):
         counts = {"task": name, "drugs": len(group), "drawn": drawn * len(group)}
-        rows.append({**counts, **averaged([dict(row) for row in group.to_dict("records")], FIGURES)})
+        rows.append(
+            {
+                **counts,
+                **averaged(
+                    [{name: row[name] for name in FIGURES} for row in group.to_dict("records")], FIGURES
+                ),
+            }
+        )
     return pd.DataFrame(rows)
