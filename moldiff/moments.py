@@ -53,8 +53,9 @@ def frechet(first: Floats, second: Floats) -> float:
 def _factor(rows: Floats) -> Floats:
     """A triangular R of at most F rows for which R^T R is the unbiased covariance of rows (N, F)."""
     mean = rows.mean(0)
-    factor = np.empty((0, rows.shape[1]))
+    factor: Floats = np.empty((0, rows.shape[1]))
     for start in range(0, len(rows), BLOCK):
-        factor = np.linalg.qr(np.concatenate([factor, rows[start : start + BLOCK] - mean]), mode="r")
+        block = np.concatenate([factor, rows[start : start + BLOCK] - mean])
+        factor = np.asarray(np.linalg.qr(block, mode="r"))
     out: Floats = factor / math.sqrt(len(rows) - 1)
     return out
