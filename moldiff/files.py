@@ -71,11 +71,16 @@ def oddity(path: Path) -> str | None:
     return next((words for holds, words in _KINDS if holds(mode)), None)
 
 
-def make_folder(out: Path) -> None:
-    """Makes a folder to write to; MoldiffError where that cannot be."""
+def check_folder(out: Path) -> None:
+    """Refuses a folder to write to where something else stands, before any work is done; makes nothing."""
     # os.path's test, unlike pathlib's, is also false for what cannot be a path.
     if os.path.lexists(out) and not os.path.isdir(out):
         raise MoldiffError(f"out: got {out}, which is no folder; name one")
+
+
+def make_folder(out: Path) -> None:
+    """Makes a folder to write to; MoldiffError where that cannot be."""
+    check_folder(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".probe.new"

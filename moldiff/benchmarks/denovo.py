@@ -181,13 +181,13 @@ def _drawn(
         if outcome.interrupted:
             raise KeyboardInterrupt
         summary = plain(outcome.summary)
-    # An empty string is a sample too, and "NA" might be one.
-    return pd.read_csv(path, dtype={FIRST: "str"}, keep_default_na=False), summary
+    # What is drawn may be empty, or look like a number or a missing value.
+    return pd.read_csv(path, dtype={"raw": "str", FIRST: "str"}, keep_default_na=False), summary
 
 
 def _states(table: pd.DataFrame, repair: int) -> dict[str, list[str]]:
     """By the state they are in, the strings of all samples."""
-    last = table["raw"].astype(str).tolist()
+    last = table["raw"].tolist()
     if not repair:
         return {"first draws": last}
     mended = table[ROUNDS].to_numpy(dtype=int) > 0

@@ -13,7 +13,7 @@ import pandas as pd
 
 from moldiff.checkpoint import versions
 from moldiff.errors import MoldiffError, short
-from moldiff.files import make_folder, plain, write_json, write_table
+from moldiff.files import check_source, make_folder, plain, write_json, write_table
 from moldiff.moments import mean_se
 
 #: In the folder: what fixes its runs, what came out with what it depends on, and the table.
@@ -104,7 +104,12 @@ def claim(out: Path, asked: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file of ours; None where there is no such file, or it is not whole."""
+    """The object in a file of ours; None where there is no such file, or it is not whole.
+
+    Raises:
+        MoldiffError: what stands there is no file.
+    """
+    check_source(path)
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -127,8 +132,8 @@ def averaged(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> dict[
 
 def cell(value: Any, error: Any = None) -> str:
     """A figure as text, with its standard error where there is one; a dash where it is undefined."""
-    if isinstance(value, str | bool):
-        return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else value
+    if isinstance(value, str):
+        return value
     if value is None or value != value:
         return "-"
     text = str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -28,6 +28,7 @@ from moldiff.cli.generate import (
     sampler_options,
 )
 from moldiff.errors import MoldiffError
+from moldiff.files import check_folder
 
 if TYPE_CHECKING:
     from moldiff.benchmarks.denovo import Draws
@@ -99,6 +100,7 @@ def denovo(
         "options": sampler_options(sampler_option or [], eta) or None,
     }
     given = {name: value for name, value in drawing.items() if value is not None}
+    check_folder(out)
     command = shlex.join(["moldiff", *context.obj])
     hidden = quiet or json
     if file is not None:

@@ -12,6 +12,7 @@ from moldiff.cli import output
 from moldiff.cli.evaluate import EXACT, Column, Exact, Seed
 from moldiff.cli.generate import Device
 from moldiff.errors import MoldiffError
+from moldiff.files import check_folder
 
 File = Annotated[Path, typer.Argument(help="What was generated, valid or not: .smi, .csv and the like.")]
 Test = Annotated[str, typer.Option(help="Molecules to be like: a file, a token file or a data set.")]
@@ -55,12 +56,11 @@ def distribution(
     from moldiff import registry
     from moldiff.benchmarks import distribution as benchmark
     from moldiff.chem.work import Work
-    from moldiff.files import make_folder
     from moldiff.reference import known
 
     chosen = benchmark.Chosen(fcd, device, exact, seed)
     work = Work(workers, output.stages(quiet or json))
-    make_folder(out)
+    check_folder(out)
     rows = registry.build("modality", "molecules").texts(file, column=column)
     tested = known(test, test_column, work)
     trained = None if train is None else known(train, train_column, work)

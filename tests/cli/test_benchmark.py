@@ -30,7 +30,7 @@ TEST = ["CC(=O)OCC", "c1ccc(-c2ccccc2)cc1", "c1ccc2ccccc2c1", "CCCC"]
 
 @pytest.fixture
 def files(moldiff: Command) -> Command:
-    """The command line in a folder with generated molecules (g.smi), a test (t.smi) and a training set (r.smi)."""
+    """The command line in a folder with generated molecules (g), a test (t) and a training set (r)."""
     Path("g.smi").write_text("\n".join(GENERATED) + "\n", "utf-8")
     Path("t.smi").write_text("\n".join(TEST) + "\n", "utf-8")
     Path("r.smi").write_text("CCO\nCC\n", "utf-8")
