@@ -29,6 +29,7 @@ MODULES = {
     "moldiff.errors": 0,
     "moldiff.files": 0,
     "moldiff.items": 0,
+    "moldiff.moments": 0,
     "moldiff.diffusion.categorical": 1,
     "moldiff.diffusion.schedule": 1,
     "moldiff.diffusion.remasking": 1,
@@ -92,6 +93,7 @@ SUBPACKAGES = {
     "moldiff.data": 4,
     "moldiff.study": 6,
     "moldiff.design": 6,
+    "moldiff.benchmarks": 6,
     "moldiff.cli": 7,
 }
 # Package -> the only things outside the standard library that it may import.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -10,6 +10,7 @@ from typing import final
 from rdkit import Chem, rdBase
 
 from moldiff.chem import fragments
+from moldiff.chem.molecule import parse
 from moldiff.errors import MoldiffError, short
 
 
@@ -180,3 +181,36 @@ def _bare(mol: Chem.Mol) -> Chem.Mol:
 
 def _span(atoms: Sequence[int]) -> str:
     return "none" if not atoms else f"{min(atoms)} to {max(atoms)}"
+
+
+def attachments(core: str) -> int:
+    """How many attachment points, dummy atoms such as [*], a text of pieces has.
+
+    Raises:
+        MoldiffError: it is not a valid SMILES.
+    """
+    return sum(atom.GetAtomicNum() == 0 for atom in _read(core, "core").GetAtoms())
+
+
+def keeps(core: str) -> Callable[[str], bool]:
+    """What says of a SMILES whether it is a molecule that keeps a core, as the published benchmarks ask.
+
+    It does where every piece of the core is a substructure of it, at places of its own; attachment points may
+    carry anything, hydrogen too, and stereo marks do not count. `Core.kept_in` asks for more.
+
+    Args:
+        core: one or more pieces as SMILES, parted by dots: "A[*].B[*]".
+
+    Raises:
+        MoldiffError: it is not a valid SMILES, or nothing but attachment points.
+    """
+    # Not sanitised again: an aromatic nitrogen that loses its neighbour has no Kekulé form of its own.
+    query = Chem.DeleteSubstructs(_read(core, "core"), Chem.MolFromSmarts("[#0]"))
+    if not query.GetNumAtoms():
+        raise MoldiffError(f"core: got {core!r}, which is nothing but attachment points")
+
+    def kept(smiles: str) -> bool:
+        found = parse(smiles)
+        return found is not None and found.HasSubstructMatch(query)
+
+    return kept

@@ -213,21 +213,21 @@ def generate(
         sampler=sampler,
         steps=steps,
         scale=scale,
-        guidance=_one_of("--guidance", guidance, ("cfg", "cbg", "fudge")),
+        guidance=choice("--guidance", guidance, ("cfg", "cbg", "fudge")),
         classifier=classifier,
-        cbg_form=_one_of("--cbg-form", cbg_form, ("token", "exact", "first-order")),
+        cbg_form=choice("--cbg-form", cbg_form, ("token", "exact", "first-order")),
         cbg_top_p=cbg_top_p,
         fudge_top_k=fudge_top_k,
         cfg_scale=cfg_scale,
         temperature=temperature,
         top_p=top_p,
-        nucleus=_one_of("--nucleus", nucleus, ("standard", "inclusive")),
+        nucleus=choice("--nucleus", nucleus, ("standard", "inclusive")),
         complete=complete,
-        level=_one_of("--level", level, ("x0", "posterior")),
+        level=choice("--level", level, ("x0", "posterior")),
         precision=precision,
-        options=_options(sampler_option or [], eta),
+        options=sampler_options(sampler_option or [], eta),
         seed=seed,
-        batch_size=_rows(batch_size),
+        batch_size=batch_rows(batch_size),
         oracles=oracle or (),
         oracle_timeout=oracle_timeout,
         workers=workers,
@@ -308,7 +308,8 @@ def _deliver(found: Outcome, out: Path | None, grid: Path | None, report: Path |
         found.report(report)
 
 
-def _one_of(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name | None:
+def choice(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name | None:
+    """The name, None where none is given; MoldiffError for one that is not among the choices."""
     for choice in choices:
         if choice == name:
             return choice
@@ -317,7 +318,8 @@ def _one_of(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name 
     raise MoldiffError(f"{option}: got {name!r}, choose from {', '.join(choices)}")
 
 
-def _rows(text: str) -> int | None:
+def batch_rows(text: str) -> int | None:
+    """The rows a batch that are asked for; None for auto."""
     if text == "auto":
         return None
     try:
@@ -326,7 +328,8 @@ def _rows(text: str) -> int | None:
         raise MoldiffError(f"--batch-size: got {text!r}, needs a whole number or auto") from None
 
 
-def _options(pairs: list[str], eta: float | None) -> dict[str, Any]:
+def sampler_options(pairs: list[str], eta: float | None) -> dict[str, Any]:
+    """The options of a sampler by name, eta among them where it is given."""
     return {**({} if eta is None else {"eta": eta}), **_pairs("--sampler-option", pairs)}
 
 
