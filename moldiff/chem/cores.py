@@ -162,7 +162,7 @@ def _read(text: str, what: str) -> Chem.Mol:
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(text) if text.strip() else None
     if mol is None or mol.GetNumAtoms() == 0:
-        raise MoldiffError(f"{what}: got {short(text)}, which is no valid SMILES")
+        raise MoldiffError(f"{what}: got {short(repr(text))}, which is not a valid SMILES")
     return mol
 
 

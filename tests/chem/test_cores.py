@@ -45,8 +45,8 @@ def test_a_piece_keeps_its_stereo() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "which is no valid SMILES"),
-        ("C(", "which is no valid SMILES"),
+        ("", "which is not a valid SMILES"),
+        ("C(", "which is not a valid SMILES"),
         ("*", "a \\* that has 0 bonds"),
         ("*1CC1", "a \\* that has 2 bonds"),
         ("*=C", "one of them not single"),
