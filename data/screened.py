@@ -42,7 +42,7 @@ class Screened:
             for old, verdict in zip(frame["reason"], why, strict=True)
         ]
         passes = sane & np.array([verdict is None for verdict in why], dtype=bool)
-        return frame.assign(reason=pd.Series(reasons, index=frame.index, dtype=object), **{PASSES: passes})
+        return frame.assign(reason=reasons, **{PASSES: passes})
 
     def counted(self, frame: pd.DataFrame) -> dict[str, int]:
         """By filter, how many sane rows of such a table it has rejected."""
