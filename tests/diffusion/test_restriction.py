@@ -173,5 +173,9 @@ def test_completable_rows_give_way_to_what_is_forbidden(pair: Any) -> None:
     # 0 opens what 1 closes: with 1 barred no row is well formed, and still there is a law to draw from.
     guidance = Completable(Unguided(), 3, Balance(pairs=((0, 1),), never_first=(2,), never_last=(2, 0)))
     denoiser = Restricted(pair.denoiser(pair.masked()), (1,), 3)
-    x = FirstHittingSampler(pair.masked())(denoiser, Rows(torch.arange(200), 2), guidance)
-    assert set(x.flatten().tolist()) <= {0, 2}
+    x, t = pair.states(4), torch.ones(16)
+    p = guidance(lambda conds: [denoiser(x, t)], x, t).exp()
+    torch.testing.assert_close(p.sum(-1), torch.ones(16, 2, dtype=p.dtype))
+    assert (p[..., 1] == 0).all()
+    drawn = FirstHittingSampler(pair.masked())(denoiser, Rows(torch.arange(200), 2), guidance)
+    assert set(drawn.flatten().tolist()) <= {0, 2}
