@@ -18,7 +18,7 @@ from moldiff.types import Modality, Picker, Screen
 class Selection:
     """Judges rows by the filters of a request, and picks the diverse ones that it asks for.
 
-    With picks it holds every candidate, some 0.7 kB a distinct molecule; without, it holds no row.
+    With picks it holds every candidate, some 0.5 kB a distinct molecule; without, it holds no row.
 
     Args:
         modality: what the rows are.
