@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moldiff.chem import faults, metrics, molecule, oracles, picture, report
+from moldiff.chem.diversity import Picker
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
 from moldiff.types import Fault, Given, Kept, Writer
@@ -19,6 +20,7 @@ from .datasets import TokenFile
 from .measured import Measured
 from .preparation import LeftOut, Preparation
 from .readers import Reading, read_smiles, read_texts
+from .screened import Screened
 from .selfies import SelfiesTokenizer
 from .sets import locate
 from .smiles import SmilesTokenizer
@@ -129,6 +131,10 @@ class Molecules:
     def _unpadded(tokenizer: VocabularyTokenizer, text: str | None) -> list[int]:
         return [each for each in tokenizer.encode(text or "") if each != tokenizer.pad_id]
 
+    def forbidden(self, tokenizer: VocabularyTokenizer, names: Sequence[str]) -> tuple[int, ...]:
+        """The tokens with an element, with a charge, or of a spelling (`VocabularyTokenizer.forbidden`)."""
+        return tokenizer.forbidden(names)
+
     def fault(self, tokenizer: VocabularyTokenizer, ids: Sequence[int], reach: int = 0) -> Fault | None:
         """What is wrong with the molecule that a row spells, None where it is valid (`moldiff.chem.faults`).
 
@@ -173,6 +179,14 @@ class Molecules:
     def measure(self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None) -> Measured:
         """What adds a column for each oracle to such a table (docs/oracles.md)."""
         return Measured(oracles, workers, timeout)
+
+    def screen(self, filters: Sequence[str], patterns: Path | None, *, workers: int = 1) -> Screened:
+        """What lets the molecules of such a table pass or not (`moldiff.chem.filters`)."""
+        return Screened(filters, patterns, workers)
+
+    def picker(self) -> Picker:
+        """What picks molecules far from one another (`moldiff.chem.diversity`)."""
+        return Picker()
 
     def summarise(self, frame: pd.DataFrame, reference: metrics.Reference) -> dict[str, Any]:
         """The counts and rates of a table, and the means of its novel rows (docs/metrics.md)."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from moldiff.chem.notation import NEVER_AFTER, TOKEN, kind
+from moldiff.chem.notation import NEVER_AFTER, TOKEN, Atom, atom, kind
 from moldiff.errors import MoldiffError
 from moldiff.types import Balance
 
@@ -36,6 +36,10 @@ class SmilesTokenizer(VocabularyTokenizer):
     @classmethod
     def is_token(cls, text: str) -> bool:
         return TOKEN.fullmatch(text) is not None
+
+    @classmethod
+    def atom(cls, token: str) -> Atom | None:
+        return atom(token)
 
     def balance(self) -> Balance:
         """Rings and branches close, and neighbours are such as SMILES allows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self, final
@@ -16,6 +16,7 @@ from torch import Tensor
 from moldiff.assembly import build_sampler
 from moldiff.config import Setting
 from moldiff.diffusion.process import Level
+from moldiff.diffusion.restriction import Restricted
 from moldiff.diffusion.steering import Found
 from moldiff.errors import MoldiffError
 from moldiff.guided import Loaded as Loaded
@@ -129,6 +130,8 @@ class Batches:
         if request.given != Given():
             self.kept = model.modality.kept(model.tokenizer, request.given)
         self._check_templates()
+        #: What predicts: the network, or what it says without the forbidden tokens.
+        self._network: Any = model.network if not request.forbid else self._restricted(request.forbid)
         if request.repair:
             self.repair = Repair(model.modality, model.tokenizer, model.process, request.repair)
 
@@ -229,7 +232,7 @@ class Batches:
         device = self._model.device
         there = _of(rows, lambda each: each.to(device))
         try:
-            tokens: Tensor = self._sampler(self._model.network, there, self.guided.guidance, seed).cpu()
+            tokens: Tensor = self._sampler(self._network, there, self.guided.guidance, seed).cpu()
             return tokens
         except torch.OutOfMemoryError:
             if len(rows.ids) == 1:
@@ -238,6 +241,16 @@ class Batches:
         half = len(rows.ids) // 2
         halves = (_of(rows, lambda each: each[:half]), _of(rows, lambda each: each[half:]))
         return torch.cat([self._sampled(part, seed) for part in halves])
+
+    def _restricted(self, names: Sequence[str]) -> Restricted:
+        """The network under which tokens are never drawn; MoldiffError where every row keeps one of them."""
+        model = self._model
+        held = {*self.kept.start, *self.kept.end, *self.kept.whole}
+        for name in names:
+            if held & set(model.modality.forbidden(model.tokenizer, [name])):
+                raise MoldiffError(f"forbid: got {name}, but the prompt or the ending has it; leave one off")
+        ids = model.modality.forbidden(model.tokenizer, names)
+        return Restricted(model.network, ids, model.process.num_tokens)
 
     def _correcting(self, sampler: Any) -> Any:
         """A sampler whose corrections may ask what is sane; MoldiffError where the model makes none."""

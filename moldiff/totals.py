@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moldiff.conditions import ConditionSpec, always_told
+from moldiff.frames import wanted
 from moldiff.plan import Ids, Plan
 from moldiff.targets import Goals, Table
 from moldiff.types import Modality
@@ -85,7 +86,7 @@ class Totals:
         """Keeps the first and the best of rows ids (B,); only the ``first`` (B,) of an item may be best."""
         if len(self.first) < KEPT:
             self.first = _joined(self.first, frame.head(KEPT - len(self.first)))
-        good = first & frame["sane"].to_numpy(dtype=bool)
+        good = first & wanted(frame)
         misses = missed(self._plan.goals(ids), self._values(frame), self._table, len(frame))[good]
         both, misses = _joined(self.best, frame[good]), np.concatenate([self._misses, misses])
         order = ranked(both, misses)[:KEPT]

@@ -118,6 +118,37 @@ Repair = Annotated[
         help="Draw the tokens to blame in an invalid molecule again, up to N times; the table says where.",
     ),
 ]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="NAMES",
+        help="Molecules that have to pass: pains, brenk, nih, lipinski, veber, or bounds such as 'sa<=4'; "
+        "several with commas, or again.",
+    ),
+]
+FilterSmarts = Annotated[
+    Path | None,
+    typer.Option(
+        "--filter-smarts", metavar="FILE", help="A SMARTS a line, then its name; what shows one is rejected."
+    ),
+]
+MaxSa = Annotated[float | None, typer.Option("--max-sa", help="The same as --filter 'sa<=...'.")]
+MinQed = Annotated[float | None, typer.Option("--min-qed", help="The same as --filter 'qed>=...'.")]
+Forbid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forbid",
+        metavar="NAMES",
+        help="Elements, tokens such as [N+], or charges: never drawn; several with commas, or again.",
+    ),
+]
+Diverse = Annotated[
+    int | None,
+    typer.Option(
+        "--diverse", metavar="N", help="Pick N sane molecules far from one another; the grid has these."
+    ),
+]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="How every sample begins.")]
 Ending = Annotated[str | None, typer.Option(metavar="TEXT", help="How every sample ends.")]
 Inpaint = Annotated[
@@ -182,6 +213,12 @@ def generate(
     tilt: Tilt = None,
     search_option: SearchOption = None,
     repair: Repair = 0,
+    filters: FilterOption = None,
+    filter_smarts: FilterSmarts = None,
+    max_sa: MaxSa = None,
+    min_qed: MinQed = None,
+    forbid: Forbid = None,
+    diverse: Diverse = None,
     prompt: Prompt = None,
     ending: Ending = None,
     inpaint: Inpaint = None,
@@ -198,7 +235,7 @@ def generate(
     What is not said is taken from the model's card. One row a sample; validity is over all of them. The exit
     code is 3 where --unique found fewer than asked.
     """
-    files = _files(out, grid, report, resume, targets_from, inpaint, mask)
+    files = _files(out, grid, report, resume, targets_from, inpaint, mask, filter_smarts)
 
     from moldiff import generation
     from moldiff.request import asked_for
@@ -237,6 +274,12 @@ def generate(
         tilt=tilt,
         search_options=_pairs("--search-option", search_option or []),
         repair=repair,
+        filters=filters or (),
+        filter_smarts=filter_smarts,
+        max_sa=max_sa,
+        min_qed=min_qed,
+        forbid=forbid or (),
+        diverse=diverse,
         prompt=prompt,
         ending=ending,
         inpaint=inpaint,
