@@ -91,6 +91,7 @@ SUBPACKAGES = {
     "moldiff.guidance": 4,
     "moldiff.data": 4,
     "moldiff.study": 6,
+    "moldiff.optimization": 6,
     "moldiff.cli": 7,
 }
 # Package -> the only things outside the standard library that it may import.
