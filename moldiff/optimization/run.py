@@ -117,8 +117,15 @@ def _genetic(options: Options, models: Models) -> Proposer:
     return Genetic()
 
 
+def _remasking(options: Options, models: Models) -> Proposer:
+    # Deferred: it needs torch.
+    from moldiff.optimization.remasking import Remasking
+
+    return Remasking(models, (("model", _sha256(options.model)),))
+
+
 #: By name, what makes a method's proposer.
-METHODS: dict[str, Callable[[Options, Models], Proposer]] = {"ga": _genetic}
+METHODS: dict[str, Callable[[Options, Models], Proposer]] = {"moldiff": _remasking, "ga": _genetic}
 
 
 @final

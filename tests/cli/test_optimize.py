@@ -92,6 +92,32 @@ def test_a_killed_search_goes_on_to_the_same_files(fatal: int, moldiff: Command,
     assert files("out") == whole
 
 
+def test_both_methods_start_alike_and_go_on_after_a_kill(moldiff: Command) -> None:
+    """With the model that comes with the package; of the two the oracle is asked about a molecule once."""
+    Path("deadly.py").write_text(FATAL)
+    asked = (
+        "optimize --oracle deadly:f --budget 60 --start-size 20 --timeout 0 --quiet --out out --device cpu"
+    )
+    command = [sys.executable, "-m", "moldiff", *asked.split()]
+    assert subprocess.run(command, check=False).returncode == 0
+    whole = files("out")
+    calls = {name: pd.read_csv(f"out/{name}-0/calls.csv") for name in ("moldiff", "ga")}
+    for name, table in calls.items():
+        assert table["smiles"].tolist()[:20] == Path("out/start-0.smi").read_text().split()
+        assert len(table) == 60 == table["smiles"].nunique()
+        assert facts(f"out/{name}-0/summary.json")["start_size"] == 20
+    assert calls["moldiff"]["smiles"].tolist() != calls["ga"]["smiles"].tolist()
+    summary = facts("out/moldiff-0/summary.json")
+    # What the model redraws is nearly always a molecule.
+    assert summary["invalid"] < 0.3 * summary["proposed"]
+    shutil.rmtree("out")
+    Path("fatal").write_text("35")
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    Path("fatal").unlink()
+    assert subprocess.run([*command, "--resume"], check=False).returncode == 0
+    assert files("out") == whole
+
+
 def test_a_torn_line_does_not_count_and_a_larger_budget_goes_on(moldiff: Command, textbook: Path) -> None:
     assert moldiff(*arguments("whole", textbook)).code == 0
     assert moldiff(*arguments("out", textbook), "--budget", 50).code == 0
