@@ -11,6 +11,7 @@ import typer
 from typer import BadParameter
 from typer.exceptions import TyperException
 
+from moldiff.cli.benchmark import benchmark_app
 from moldiff.cli.compare import compare
 from moldiff.cli.data import data_app
 from moldiff.cli.evaluate import evaluate
@@ -51,6 +52,7 @@ app.command()(models)
 app.command()(show)
 app.add_typer(data_app, name="data")
 app.add_typer(oracle_app, name="oracle")
+app.add_typer(benchmark_app, name="benchmark")
 
 
 def main() -> None:

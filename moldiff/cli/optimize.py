@@ -108,8 +108,8 @@ def chosen_seeds(seed: int | None, seeds: str | None) -> tuple[int, ...]:
 class Live:
     """One line on stderr about the search at work, rewritten on a terminal, now and then elsewhere."""
 
-    def __init__(self, budget: int, quiet: bool) -> None:
-        self._budget, self._quiet = budget, quiet
+    def __init__(self, budget: int, quiet: bool, prefix: str = "") -> None:
+        self._budget, self._quiet, self._prefix = budget, quiet, prefix
         self._terminal = sys.stderr.isatty()
         self._shown: tuple[str, int, int] | None = None
 
@@ -123,7 +123,7 @@ class Live:
 
         figures = f"top-1 {top(worths, 1):.4f}, top-10 {top(worths, 10):.4f}"
         figures += f", AUC top-10 {auc(worths, len(worths)):.4f}"
-        line = f"{method} seed {seed}: {len(worths):,} of {self._budget:,} calls, {figures}"
+        line = f"{self._prefix}{method} seed {seed}: {len(worths):,} of {self._budget:,} calls, {figures}"
         if self._terminal:
             new = self._shown is not None and self._shown[:2] != (method, seed)
             line = ("\n" if new else "\r\033[K") + line

@@ -175,8 +175,8 @@ class Journal:
             except (TypeError, KeyError):
                 raise _damaged(self.path) from None
             end += len(line)
-        self._file.truncate(end)
-        self._file.seek(0, os.SEEK_END)
+        if end < self._file.seek(0, os.SEEK_END):
+            self._file.truncate(end)
 
 
 def known_calls(folder: Path) -> dict[str, Worth]:

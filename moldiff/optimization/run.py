@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, final
@@ -14,6 +15,7 @@ from moldiff import __version__, registry
 from moldiff.chem.molecule import rdkit_version
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import check_source, written
+from moldiff.journal import differences
 from moldiff.optimization import results
 from moldiff.optimization.address import address
 from moldiff.optimization.calls import NAME, Journal, known_calls
@@ -53,6 +55,7 @@ class Options:
         timeout: seconds that an oracle may spend on a molecule; None for no limit.
         device: of the model.
         resume: whether to go on with what is in ``out``.
+        starts: the folder of the start sets, which several runs may share; ``out`` where None.
     """
 
     oracle: str
@@ -68,6 +71,7 @@ class Options:
     timeout: float | None = None
     device: str = "auto"
     resume: bool = False
+    starts: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts below 1, and methods and seeds that there are not."""
@@ -137,15 +141,17 @@ class Runs:
         options: what is asked.
         command: what the summary says of where it came from.
         tell: hears of new calls.
+        models: gives the model; several runs may share it.
     """
 
     options: Options
     command: str = ""
     tell: Tell = _silent
-    _models: Models = field(init=False)
+    models: Models | None = None
 
     def __post_init__(self) -> None:
-        self._models = Models(self.options.model, self.options.device)
+        """Find the model that nobody gave."""
+        self._models = self.models or Models(self.options.model, self.options.device)
 
     def run(self) -> dict[str, Any]:
         """The summary, after every search has ended and everything is written.
@@ -187,7 +193,9 @@ class Runs:
 
     def _start(self, seed: int) -> list[str]:
         """The molecules that a seed's searches start from, the same for all methods."""
-        path = self.options.out / f"start-{seed}.smi"
+        folder = self.options.starts or self.options.out
+        _check_starts(folder / "start.json", self.options.identity())
+        path = folder / f"start-{seed}.smi"
         if path.exists():
             return path.read_text("utf-8").split()
         size = self.options.start_size
@@ -238,6 +246,19 @@ class Runs:
 
 def _for(tell: Tell, method: str, seed: int) -> Callable[[Sequence[float]], None]:
     return lambda worths: tell(method, seed, worths)
+
+
+def _check_starts(path: Path, identity: dict[str, Any]) -> None:
+    """Notes what the start sets of a folder are; MoldiffError where it holds others."""
+    if not path.exists():
+        results.save_json(path, identity)
+        return
+    try:
+        differing = differences(json.loads(path.read_text("utf-8")), identity)
+    except (OSError, ValueError, AttributeError):
+        differing = ["it cannot be read"]
+    if differing:
+        raise MoldiffError(f"start: {path.parent} has start sets of another run: {'; '.join(differing)}")
 
 
 def _check_folder(options: Options) -> None:

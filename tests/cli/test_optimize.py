@@ -51,7 +51,7 @@ def test_a_search_leaves_its_calls_the_best_and_a_summary(moldiff: Command, text
     ran = moldiff(*arguments("out", textbook, "--seeds", "1,4", "--top", 5, "--json"))
     assert (ran.code, ran.err) == (0, "")
     assert {path.name for path in Path("out").iterdir()} == {
-        "ga-1", "ga-4", "start-1.smi", "start-4.smi", "summary.json", "curve.png"
+        "ga-1", "ga-4", "start.json", "start-1.smi", "start-4.smi", "summary.json", "curve.png"
     }  # fmt: skip
     for seed in (1, 4):
         folder = Path(f"out/ga-{seed}")
