@@ -167,6 +167,21 @@ def test_what_an_oracle_cannot_say_is_worth_nothing_and_counted(moldiff: Command
     assert "worth 0 for want of a value: moody:f: " in ran.out
 
 
+def test_a_program_may_judge(moldiff: Command, textbook: Path) -> None:
+    Path("judge.py").write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    smiles = json.loads(line)['smiles']\n"
+        "    print(json.dumps({'error': 'too long'} if len(smiles) > 20 else {'value': smiles.count('C')}))\n"
+    )
+    ran = moldiff(*arguments("out", textbook), "--oracle", f"carbons=cmd:{sys.executable} judge.py")
+    assert ran.code == 0
+    calls = pd.read_csv("out/ga-0/calls.csv")
+    long = calls["smiles"].str.len() > 20
+    assert set(calls["reason"][long]) == {"carbons: error: too long"}
+    assert calls["score"].tolist() == (calls["smiles"].str.count("C") * ~long).tolist()
+
+
 def test_an_oracle_that_hangs_costs_the_molecule_alone(moldiff: Command, textbook: Path) -> None:
     Path("hangs.py").write_text(
         "import time\n"
