@@ -31,6 +31,9 @@ Start = Annotated[
 ]
 StartSize = Annotated[int, typer.Option(help="Molecules to start from, at most.")]
 Model = Annotated[str | None, typer.Option(help="Bundled name or folder of a model of molecules.")]
+Target = Annotated[
+    list[str] | None, typer.Option(help="What the model is asked for in its proposals: qed=high, logp=2..3.")
+]
 Top = Annotated[int, typer.Option(help="Rows of top.csv and top.smi.")]
 Workers = Annotated[int, typer.Option(help="Processes that ask the oracle.")]
 Timeout = Annotated[float, typer.Option(help="Seconds an oracle may spend on a molecule; 0 for no limit.")]
@@ -51,6 +54,7 @@ def optimize(
     start: Start = None,
     start_size: StartSize = 120,
     model: Model = None,
+    target: Target = None,
     top: Top = 100,
     workers: Workers = 1,
     timeout: Timeout = 60.0,
@@ -74,6 +78,7 @@ def optimize(
         start=start,
         start_size=start_size,
         model=MODEL if model is None else model,
+        targets=tuple(target or ()),
         top=top,
         workers=workers,
         timeout=timeout or None,
@@ -143,8 +148,11 @@ def cell(figure: dict[str, float | None]) -> str:
 
 
 def _show(facts: dict[str, Any], out: Path) -> None:
-    columns = ("auc_top_10", "top_1", "top_10", "top_100", "calls")
-    rows = [(name, *(cell(each[column]) for column in columns)) for name, each in facts["methods"].items()]
+    columns = ("auc_top_10", "top_1", "top_10", "top_100")
+    rows = [
+        (name, *(cell(each[column]) for column in columns), f"{each['calls']['mean']:,.0f}")
+        for name, each in facts["methods"].items()
+    ]
     output.table(rows, ("method", "AUC top-10", "top-1", "top-10", "top-100", "calls"))
     for method, runs in facts["runs"].items():
         for seed, found in runs.items():

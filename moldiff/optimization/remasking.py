@@ -48,6 +48,7 @@ class Remasking:
         fresh: the share of proposals that are samples of the model, of no parents.
         crossed: of the others, the share that comes of two parents.
         largest: the longest span, as a share of the tokens.
+        targets: what the model is asked for in all that it draws, as ``Model.generate`` spells it.
     """
 
     model: Callable[[], Model]
@@ -58,10 +59,12 @@ class Remasking:
     fresh: float = 0.1
     crossed: float = 0.5
     largest: float = 0.5
+    targets: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         names = ("population", "offspring", "alike", "fresh", "crossed", "largest")
-        return {**dict(self.facts), **{name: getattr(self, name) for name in names}}
+        told = {"targets": list(self.targets)} if self.targets else {}
+        return {**dict(self.facts), **{name: getattr(self, name) for name in names}, **told}
 
     def propose(self, parents: Sequence[str], scores: Sequence[float], n: int, seed: int) -> list[str]:
         rows, fresh = [], 0
@@ -71,7 +74,8 @@ class Remasking:
             fresh += row is None
             rows += [] if row is None else [row]
         model = self.model()
-        return redrawn(model, rows, address(seed, "redrawn")) + sampled(model, fresh, address(seed, "fresh"))
+        drawn = redrawn(model, rows, address(seed, "redrawn"), self.targets)
+        return drawn + sampled(model, fresh, address(seed, "fresh"), self.targets)
 
     def _masked(self, parents: Sequence[str], random: Random) -> Row | None:
         """A molecule of one or two parents with a span masked; None where the model cannot spell it."""
@@ -91,12 +95,13 @@ class Remasking:
         return row if len(row) <= model.card.max_length else None
 
 
-def redrawn(model: Model, rows: Sequence[Row], seed: int) -> list[str]:
+def redrawn(model: Model, rows: Sequence[Row], seed: int, targets: tuple[str, ...] = ()) -> list[str]:
     """What the model makes of N rows, as strings: where a token is None it draws one, the rest stays.
 
-    Rows of one length go through the network together; row i depends on (seed, i) alone.
+    Rows of one length go through the network together; row i depends on (seed, i) alone. It is here alone that
+    the method asks a model to keep tokens.
     """
-    batches = Batches(model, Request(1))
+    batches = Batches(model, Request(1, targets))
     pad = _pad(model)
     full = [row if pad is None else (*row, *[pad] * (model.card.max_length - len(row))) for row in rows]
     lengths = np.array([len(row) for row in full])
@@ -107,24 +112,31 @@ def redrawn(model: Model, rows: Sequence[Row], seed: int) -> list[str]:
         for part in np.split(index, range(size, len(index), size)):
             tokens = torch.tensor([[each or 0 for each in full[place]] for place in part])
             frozen = torch.tensor([[each is not None for each in full[place]] for place in part])
-            cond = torch.full((len(part), len(model.card.conditions)), torch.nan)
-            told = cond if model.card.conditions else None
+            told = batches.plan.draw(part, seed).cond
             asked = Rows(torch.from_numpy(part), int(length), told, tokens, frozen)
             with autocast(model.device, "auto"):
                 found = batches._sampled(asked, seed)
             for place, ids in zip(part, found.tolist(), strict=True):
-                texts[place] = model.tokenizer.decode(ids)
+                # Rows of their own length are filled up with what is no token.
+                texts[place] = model.tokenizer.decode(
+                    [each for each in ids if each < model.process.num_tokens]
+                )
     return texts
 
 
-def sampled(model: Model, n: int, seed: int) -> list[str]:
+def sampled(model: Model, n: int, seed: int, targets: tuple[str, ...] = ()) -> list[str]:
     """n samples of the model as strings; row i depends on (seed, i) alone."""
     if not n:
         return []
     drawn: dict[int, str] = {}
-    for numbers, tokens in Batches(model, Request(n, seed=seed)).draw(np.arange(n)):
+    for numbers, tokens in Batches(model, Request(n, targets, seed=seed)).draw(np.arange(n)):
         drawn |= zip(numbers.tolist(), map(model.tokenizer.decode, tokens), strict=True)
     return [drawn[number] for number in range(n)]
+
+
+def check_targets(model: Model, targets: tuple[str, ...]) -> None:
+    """Refuses what the model cannot be asked for."""
+    Batches(model, Request(1, targets))
 
 
 def _pad(model: Model) -> int | None:

@@ -50,6 +50,7 @@ class Options:
         start: a file of molecules to start from; None for samples of the model.
         start_size: how many molecules a search starts from, at most.
         model: of the method moldiff, and of the start.
+        targets: what the model is asked for in the proposals of the method moldiff.
         top: how many of the best molecules have a table of their own.
         workers: processes that share the oracle's work.
         timeout: seconds that an oracle may spend on a molecule; None for no limit.
@@ -66,6 +67,7 @@ class Options:
     start: Path | None = None
     start_size: int = START
     model: str = MODEL
+    targets: tuple[str, ...] = ()
     top: int = 100
     workers: int = 1
     timeout: float | None = None
@@ -81,6 +83,8 @@ class Options:
         for method in self.methods:
             if method not in METHODS:
                 raise unknown("method", method, METHODS)
+        if self.targets and "moldiff" not in self.methods:
+            raise MoldiffError(f"target: got {', '.join(self.targets)}, it goes with the method moldiff only")
         for name in ("methods", "seeds"):
             if not getattr(self, name) or len(set(getattr(self, name))) < len(getattr(self, name)):
                 raise MoldiffError(f"{name}: got {getattr(self, name)}, name each once, and at least one")
@@ -123,9 +127,13 @@ def _genetic(options: Options, models: Models) -> Proposer:
 
 def _remasking(options: Options, models: Models) -> Proposer:
     # Deferred: it needs torch.
-    from moldiff.optimization.remasking import Remasking
+    from moldiff.checkpoint import versions
+    from moldiff.optimization.remasking import Remasking, check_targets
 
-    return Remasking(models, (("model", _sha256(options.model)),))
+    if options.targets:
+        check_targets(models(), options.targets)
+    facts = (("model", _sha256(options.model)), ("torch", versions()["torch"]))
+    return Remasking(models, facts, targets=options.targets)
 
 
 #: By name, what makes a method's proposer.

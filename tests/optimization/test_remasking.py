@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 import pytest
+from rdkit import Chem
 
 from moldiff.chem.molecule import check, parse
 from moldiff.generation import Model, load
@@ -96,6 +97,17 @@ def test_shares_of_one_and_none(qm9: Model) -> None:
     kept = Remasking(lambda: qm9, (), fresh=0.0, crossed=0.0).propose(["CCCCCCCCF"], [1.0], 20, seed=2)
     mols = [mol for mol in map(parse, kept) if mol is not None]
     assert sum(mol.GetNumHeavyAtoms() >= 5 for mol in mols) > 15
+
+
+def test_the_model_is_asked_for_a_target(qm9: Model) -> None:
+    """One in twelve of the data set is of the class; with the request it is many more."""
+    drawn = sampled(qm9, 40, 0, ("ring_count=high",))
+    mols = [mol for mol in map(parse, drawn) if mol is not None]
+    assert sum(len(Chem.GetSymmSSSR(mol)) > 3 for mol in mols) > len(mols) / 4
+    rows = rows_of(qm9, PARENTS)
+    asked = redrawn(qm9, rows * 4, 1, ("ring_count=high",))
+    assert asked != redrawn(qm9, rows * 4, 1)
+    assert Remasking(lambda: qm9, (), targets=("qed=high",)).identity()["targets"] == ["qed=high"]
 
 
 def test_what_the_model_cannot_spell_is_sampled_instead(qm9: Model) -> None:
