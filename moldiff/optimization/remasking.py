@@ -98,8 +98,8 @@ class Remasking:
 def redrawn(model: Model, rows: Sequence[Row], seed: int, targets: tuple[str, ...] = ()) -> list[str]:
     """What the model makes of N rows, as strings: where a token is None it draws one, the rest stays.
 
-    Rows of one length go through the network together; row i depends on (seed, i) alone. It is here alone that
-    the method asks a model to keep tokens.
+    Rows of one length go through the network together; row i depends on (seed, i) alone. Only here does
+    the method ask a model to keep tokens.
     """
     batches = Batches(model, Request(1, targets))
     pad = _pad(model)
