@@ -179,11 +179,26 @@ class Journal:
             self._file.truncate(end)
 
 
-def known_calls(folder: Path) -> dict[str, Worth]:
-    """What the journals below a folder say of molecules, read as far as they are whole."""
+def known_calls(folder: Path, judged: Mapping[str, Any]) -> dict[str, Worth]:
+    """What the journals below a folder say of molecules, read as far as they are whole.
+
+    Args:
+        folder: of several searches.
+        judged: what fixes a molecule's worth, as it stands in what fixes a search.
+
+    Raises:
+        MoldiffError: a journal in which molecules were judged otherwise.
+    """
     found: dict[str, Worth] = {}
     for path in sorted(folder.glob(f"*/{NAME}")):
         with path.open("rb") as file:
+            head = _parsed(file.readline())
+            if head is None:
+                continue
+            before = {name: head.get("run", {}).get(name) for name in judged}
+            differing = differences(before, json.loads(json.dumps(judged)))
+            if differing:
+                raise MoldiffError(f"--resume: {path} is of another run: {'; '.join(differing)}")
             for line in file:
                 facts = _parsed(line)
                 if facts is None:

@@ -174,7 +174,8 @@ class Runs:
         with Objective(options.oracle, options.workers, options.timeout) as objective:
             # Before anything is drawn: what cannot be had is said at once.
             proposers = {name: METHODS[name](options, self._models) for name in options.methods}
-            names, judge = objective.names, Judge(objective, known_calls(options.out))
+            judged = {**objective.identity(), "versions": _versions()}
+            names, judge = objective.names, Judge(objective, known_calls(options.out, judged))
             for seed in options.seeds:
                 start = self._start(seed)
                 for method, proposer in proposers.items():

@@ -140,6 +140,11 @@ def test_a_run_that_is_there_is_not_overwritten_nor_mixed_with_another(
     ran = moldiff(*arguments("out", textbook), "--oracle", "fraction_csp3", "--resume")
     assert ran.code == 2
     assert "oracle was qed, is fraction_csp3" in ran.err
+    # Nor are its calls taken for those of another oracle by a method that was not there before.
+    more = ("--oracle", "fraction_csp3", "--method", "moldiff", "--resume")
+    ran = moldiff(*arguments("out", textbook), *more)
+    assert ran.code == 2
+    assert "oracle was qed, is fraction_csp3" in ran.err
     assert moldiff(*arguments("out", textbook), "--resume").code == 0
     assert files("out") == before
 
