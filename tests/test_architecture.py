@@ -97,6 +97,7 @@ SUBPACKAGES = {
     "moldiff.study": 6,
     "moldiff.design": 6,
     "moldiff.benchmarks": 6,
+    "moldiff.optimization": 6,
     "moldiff.cli": 7,
 }
 # Package -> the only things outside the standard library that it may import.

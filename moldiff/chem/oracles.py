@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 
-from moldiff.chem import structure
+from moldiff.chem import goals, structure
 from moldiff.chem.molecule import map_chunks, parse
 from moldiff.chem.worker import tick
 from moldiff.errors import unknown
@@ -184,8 +184,9 @@ _ON_REQUEST = (
     Oracle("brenk", structure.brenk, False, "", "Brenk's alerts that match: reactive, toxic, unstable"),
     Oracle("nih", structure.nih, False, "", "NIH alerts that match: reactive, assay interference"),
 )
+_GOALS = tuple(Oracle(name, goals.goal(name), True, "", goals.described(name)) for name in goals.GOALS)
 
-BUILT_IN: dict[str, Oracle] = {row.name: row for row in (*_ALWAYS, *_ON_REQUEST)}
+BUILT_IN: dict[str, Oracle] = {row.name: row for row in (*_ALWAYS, *_ON_REQUEST, *_GOALS)}
 """Every property by name."""
 
 ORACLES: dict[str, Oracle] = {row.name: row for row in _ALWAYS}

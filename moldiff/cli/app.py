@@ -19,6 +19,7 @@ from moldiff.cli.evaluate import evaluate
 from moldiff.cli.generate import generate
 from moldiff.cli.likelihood import likelihood
 from moldiff.cli.models import models, show
+from moldiff.cli.optimize import optimize
 from moldiff.cli.oracle import oracle_app
 from moldiff.cli.pareto import pareto
 from moldiff.cli.score import score
@@ -45,6 +46,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(likelihood)
 app.command()(score)
+app.command()(optimize)
 app.command()(pareto)
 app.command()(compare)
 app.command()(models)

@@ -6,6 +6,7 @@ import typer
 
 from moldiff.cli.benchmark_denovo import denovo
 from moldiff.cli.benchmark_distribution import distribution
+from moldiff.cli.benchmark_goal import goal
 
 benchmark_app = typer.Typer(help="Published benchmarks, each with a manifest.", rich_markup_mode=None)
 
@@ -17,3 +18,4 @@ def benchmark() -> None:
 
 benchmark_app.command()(denovo)
 benchmark_app.command()(distribution)
+benchmark_app.command()(goal)
