@@ -292,6 +292,16 @@ class Batches:
         self.rewards.update(zip(found.ids.tolist(), zip(kept.tolist(), first, strict=True), strict=True))
 
 
+def strings(model: Loaded, request: Request) -> tuple[list[str], Spent]:
+    """The rows of a request as the model's tokenizer spells them, in order, and what they cost; unchecked."""
+    batches = Batches(model, request)
+    found = [""] * request.n
+    for ids, rows in batches.draw(np.arange(request.n)):
+        for place, row in zip(ids, rows, strict=True):
+            found[place] = model.tokenizer.decode(row)
+    return found, batches.spent
+
+
 def _of(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:
     """Rows of which all that there is was changed."""
     cond, tokens, frozen = (

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from rdkit import Chem
 
-from moldiff.batches import Batches, Loaded, Spent
+from moldiff.batches import Loaded, Spent, strings
 from moldiff.chem.molecule import parse
 from moldiff.chem.notation import WRITING, WRITINGS
+from moldiff.chem.sketches import Sketch
 from moldiff.conditions import CategoryCondition
 from moldiff.design.lengths import Lengths
-from moldiff.design.verbs import Sketch, Verb
+from moldiff.design.verbs import Verb
 from moldiff.errors import MoldiffError
 from moldiff.request import asked_for
 from moldiff.types import Given, Template
@@ -97,7 +98,8 @@ class Designer:
         templates = [self._template(self._verb.sketch(random), random) for _ in range(n)]
         seed = int(random.integers(2**62))
         self._drawn += n
-        found, spent = filled(self._model, templates, self._targets, seed=seed, **self._asked)
+        asked = asked_for(None, templates=templates, targets=self._targets, seed=seed, **self._asked)
+        found, spent = strings(self._model, asked)
         self.spent += spent
         return found
 
@@ -187,25 +189,6 @@ class _Verdict:
     @property
     def retained(self) -> bool:
         return self.sane and self.reason != "core"
-
-
-def filled(
-    model: Loaded, templates: Sequence[Template], targets: Sequence[str], **asked: Any
-) -> tuple[list[str], Spent]:
-    """The strings that rows with kept tokens come to, in order, and what they cost.
-
-    Args:
-        model: the model.
-        templates: a row each.
-        targets: properties asked for, as ``name=value``; the writing too.
-        asked: more keywords of ``Model.generate``.
-    """
-    batches = Batches(model, asked_for(None, templates=templates, targets=targets, **asked))
-    found = [""] * len(templates)
-    for ids, rows in batches.draw(np.arange(len(templates))):
-        for place, row in zip(ids, rows, strict=True):
-            found[place] = model.tokenizer.decode(row)
-    return found, batches.spent
 
 
 def _fragments(model: Loaded) -> int:

@@ -9,44 +9,17 @@ from typing import Protocol, final
 import numpy as np
 from rdkit import Chem
 
-from moldiff.chem import cores, fragments
+from moldiff.chem import cores
 from moldiff.chem.cores import Core
 from moldiff.chem.molecule import canonical, parse
+from moldiff.chem.sketches import Sketch, count, renoised, strayed
 from moldiff.chem.structure import similarity
 from moldiff.errors import MoldiffError, short
 
 #: Open ends that a core without any is given at random, at most.
 MOST_ENDS = 3
-#: Of a piece that is drawn anew, how far its length may stray, as a share and in tokens.
-STRAY, STRAY_TOKENS = 0.2, 1.0
-#: How many cuts are looked at for one whose share of atoms is near the strength.
-TRIES = 12
 #: Strengths that leave something to keep and something to draw.
 LEAST_STRENGTH, MOST_STRENGTH = 0.01, 1.0
-
-
-@final
-@dataclass(frozen=True)
-class Sketch:
-    """What one row keeps.
-
-    Args:
-        core: the pieces that stay; none for a row that is drawn whole.
-        joined: whether one piece has to hold all open ends together.
-        gap: about how many tokens are drawn; None where the training rows say.
-    """
-
-    core: Core
-    joined: bool = False
-    gap: int | None = None
-
-    @property
-    def least(self) -> int:
-        """The fewest tokens that close all open ends: a piece for each end, or one for all."""
-        ends = self.core.ends
-        if not ends:
-            return 1
-        return ends + 1 if self.joined else 3 * ends - 1
 
 
 class Verb(Protocol):
@@ -127,7 +100,7 @@ class Infill:
         return f"{' and '.join(self.core.shown)} of {self.smiles}, some {self.size} tokens drawn anew"
 
     def sketch(self, random: np.random.Generator) -> Sketch:
-        return Sketch(self.core, joined=True, gap=_strayed(self.size, random))
+        return Sketch(self.core, joined=True, gap=strayed(self.size, random))
 
     def fault(self, smiles: str, mol: Chem.Mol) -> str | None:
         if not self.core.kept_in(mol):
@@ -181,40 +154,12 @@ class Morph:
         return None
 
 
-def renoised(mol: Chem.Mol, strength: float, random: np.random.Generator) -> Sketch:
-    """A molecule cut at random, of whose pieces about a share ``strength`` of the atoms is drawn anew.
-
-    This is noise at the level of pieces: a masked row in the fragment writing whose masks are whole pieces.
-    """
-    count = mol.GetNumAtoms()
-    if strength >= 1:
-        return Sketch(Core((), ()), gap=_strayed(_tokens(Chem.MolToSmiles(mol)), random))
-    best: tuple[float, set[int], list[int]] | None = None
-    for _ in range(TRIES):
-        cuts = fragments.picked(mol, random)
-        if not cuts:
-            break
-        pieces = fragments.atoms_of_pieces(mol, cuts)
-        gone: set[int] = set()
-        for place in random.permutation(len(pieces)):
-            if abs(len(gone) + len(pieces[place]) - strength * count) < abs(len(gone) - strength * count):
-                gone |= pieces[place]
-        off = abs(len(gone) - strength * count) if 0 < len(gone) < count else count
-        if best is None or off < best[0]:
-            best = (off, gone, cuts)
-    if best is None or best[0] >= count:
-        return Sketch(Core((), ()), gap=_strayed(_tokens(Chem.MolToSmiles(mol)), random))
-    core = cores.kept(mol, best[1], best[2])
-    whole = fragments.joined(fragments.pieces(mol, best[2]))
-    return Sketch(core, gap=_strayed(_tokens(whole) - _tokens(core.text) - 1, random))
-
-
 def infill(smiles: str, atoms: list[int]) -> Infill:
     """The infill of atoms by place; MoldiffError where they cannot be taken out."""
     core = cores.without(smiles, atoms, "smiles")
     mol = Chem.MolFromSmiles(smiles)
     taken = Chem.MolFragmentToSmiles(mol, sorted(set(atoms)))
-    return Infill(str(canonical(smiles)), core, _tokens(taken) + core.ends)
+    return Infill(str(canonical(smiles)), core, count(taken) + core.ends)
 
 
 def lead(smiles: str) -> str:
@@ -223,12 +168,3 @@ def lead(smiles: str) -> str:
     if found is None or "*" in found or "." in found:
         raise MoldiffError(f"smiles: got {short(smiles)}, which is no molecule in one piece")
     return found
-
-
-def _tokens(text: str) -> int:
-    return len(fragments.tokens(text))
-
-
-def _strayed(size: int, random: np.random.Generator) -> int:
-    """A number of tokens near a size."""
-    return max(1, size + round(random.normal(0, STRAY * size + STRAY_TOKENS)))

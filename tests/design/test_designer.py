@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from moldiff.batches import strings
 from moldiff.chem.cores import read
 from moldiff.chem.molecule import canonical
-from moldiff.design.designer import Designer, filled
+from moldiff.design.designer import Designer
 from moldiff.design.lengths import Lengths
 from moldiff.design.verbs import Grow, Morph, Superstructure, infill
 from moldiff.errors import MoldiffError
+from moldiff.request import asked_for
 
 if TYPE_CHECKING:
     from moldiff import Model
@@ -79,7 +81,8 @@ def test_a_morph_and_an_infill_run(writer_model: Model) -> None:
 
 def test_rows_that_keep_everything_but_a_place_keep_it(writer_model: Model) -> None:
     ids = writer_model.tokenizer.encode("CCO")
-    found, spent = filled(writer_model, [(*ids[:2], None), (None, *ids[1:]), tuple(ids)], ())
+    templates = [(*ids[:2], None), (None, *ids[1:]), tuple(ids)]
+    found, spent = strings(writer_model, asked_for(None, templates=templates))
     assert [text[:2] for text in found][::2] == ["CC", "CC"]
     assert found[1].endswith("CO")
     assert found[2] == "CCO"
@@ -125,7 +128,7 @@ def test_templates_that_are_no_rows_are_refused(
     writer_model: Model, templates: list[tuple[int | None, ...]], said: str
 ) -> None:
     with pytest.raises(MoldiffError, match=said):
-        filled(writer_model, templates, ())
+        strings(writer_model, asked_for(None, templates=templates))
 
 
 def test_templates_go_with_their_own_number_alone(writer_model: Model) -> None:

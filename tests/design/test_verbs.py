@@ -6,7 +6,8 @@ from rdkit import Chem
 
 from moldiff.chem.cores import read
 from moldiff.chem.molecule import canonical
-from moldiff.design.verbs import Grow, Morph, Superstructure, infill, lead, renoised
+from moldiff.chem.sketches import renoised
+from moldiff.design.verbs import Grow, Morph, Superstructure, infill, lead
 from moldiff.errors import MoldiffError
 
 IBUPROFEN = "CC(C)Cc1ccc(C(C)C(=O)O)cc1"
