@@ -90,3 +90,32 @@ def test_the_page_has_the_figures_and_the_papers(
     assert "| ReMDM | CFG | 128 | 348 @ 4.53, 305 @ 4.82" in text
     rows = [line for line in text.splitlines() if line.startswith(("| Plain |", "| single |"))]
     assert len(rows) == len(pd.read_csv(out / study.FRONT))
+    # What is written by hand stays; a page without the mark is not overwritten.
+    target = tmp_path / "page.md"
+    target.write_text(
+        text.replace(script.MARK, f"Found by hand.\n\n{script.MARK}\n\n| old | table |"), "utf-8"
+    )
+    again = script.page(tmp_path / "runs", tmp_path / "images", target)
+    assert again == text.replace(script.MARK, f"Found by hand.\n\n{script.MARK}")
+    target.write_text("mine", "utf-8")
+    with pytest.raises(SystemExit, match="has no line"):
+        script.page(tmp_path / "runs", tmp_path / "images", target)
+
+
+@page
+def test_the_page_sets_the_forms_of_a_classifier_side_by_side(
+    script: ModuleType, two_methods: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs" / "forms-cheap"
+    asked = Grid("ring_count", ("plain",), ("cfg",), (0.0, 2.0), (2,), (0, 1), 5)
+    study.pareto(Plan(settings.load(two_methods), asked), out, study.Options(device="cpu", command="made so"))
+    text = script.page(tmp_path / "runs", tmp_path / "images", tmp_path / "page.md")
+    assert "## ring count" not in text
+    assert "`made so`" in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| Plain |")]
+    assert [row[1] for row in rows] == ["0", "2"]
+    frame = pd.read_csv(out / study.RESULTS)
+    for row, (_, runs) in zip(rows, frame.groupby("scale"), strict=True):
+        assert row[2] == "5"
+        assert row[3].split(" ± ")[0] == f"{100 * runs['valid'].mean() / 5:.1f}"
+        assert row[6] == f"{runs['forwards'].mean():.1f}"
