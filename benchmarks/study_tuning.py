@@ -2,10 +2,11 @@
 
     python benchmarks/study_tuning.py --out runs/study-tuning --write configs/study.yaml
 
-For each method, property, guidance and number of steps the candidate with the largest hypervolume wins (novel by
-canonical form; the mean over the seeds), and becomes an override of the settings file, for any property where
-one alone was tried. Runs that are in OUT are not repeated. benchmarks/study-tuning.yaml has the grids, and
-OUT/tuning.csv lists every candidate. --methods and --guidance take a part, and leave the rest of the settings.
+For each method, property, guidance and number of steps the candidate with the largest hypervolume wins
+(novel by canonical form; the mean over the seeds), and becomes an override of the settings file, for any
+property where one alone was tried. Runs that are in OUT are not repeated. benchmarks/study-tuning.yaml has
+the grids, OUT/tuning.csv lists every candidate. --methods and --guidance take a part, and leave the rest of
+the settings as they are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The study's models, as they come with the package: of one size, small together, run by the default commands."""
+"""The study's models, as they come with the package: of one size, small, and run by the default commands."""
 
 from __future__ import annotations
 
