@@ -4,9 +4,8 @@
 
 For each method, property, guidance and number of steps the candidate with the largest hypervolume wins
 (novel by canonical form; the mean over the seeds), and becomes an override of the settings file, for any
-property or T where one alone was tried. Runs that are in OUT are not repeated. benchmarks/study-tuning.yaml has
-the grids, OUT/tuning.csv lists every candidate. --methods and --guidance take a part, and leave the rest of
-the settings as they are.
+property, guidance or T where one alone was tried. Runs that are in OUT are not repeated. OUT/tuning.csv lists
+every candidate; benchmarks/study-tuning.yaml has the grids, of which --methods and --guidance take a part.
 """
 
 from __future__ import annotations
@@ -116,12 +115,12 @@ def tried(base: Settings, asked: Mapping[str, Any], options: argparse.Namespace)
 def tuned(base: Settings, frame: pd.DataFrame) -> Settings:
     """The settings with the best candidate of each method, property, guidance and steps as an override."""
     won: dict[str, list[Any]] = {}
-    varied = [key for key in ("property", "steps") if frame[key].nunique() > 1]
+    varied = [key for key in ("property", "guidance", "steps") if frame[key].nunique() > 1]
     for point, rows in frame.groupby(["method", "property", "guidance", "steps"], sort=False):
         method, *where = point
         best = json.loads(rows["set"].iloc[int(rows["hypervolume"].argmax())])
         when = dict(zip(("property", "guidance", "steps"), where, strict=True))
-        when = {key: value for key, value in when.items() if key == "guidance" or key in varied}
+        when = {key: value for key, value in when.items() if key in varied}
         when |= {"steps": int(when["steps"])} if "steps" in when else {}
         won.setdefault(method, []).append({"when": when, **best})
     methods = {}

@@ -66,8 +66,7 @@ def test_the_candidate_that_covers_most_becomes_an_override(
     frame["hypervolume"] = [1.0, 2.0]
     found = script.tuned(base, frame).methods["plain"]
     assert found.asked(property="ring_count", guidance="cfg", steps=2)["temperature"] == 0.5
-    assert found.asked(property="qed", guidance="cfg", steps=9)["temperature"] == 0.5
-    assert found.asked(property="ring_count", guidance="none", steps=2)["temperature"] == 1
+    assert found.asked(property="qed", guidance="none", steps=9)["temperature"] == 0.5
     # Of several properties each has its own, and what was tuned before stays unless it is tuned again.
     both = pd.concat([frame, frame.assign(property="qed", hypervolume=[2.0, 1.0], steps=3)])
     later = script.tuned(script.tuned(base, frame), both).methods["plain"]
