@@ -13,7 +13,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint docs notebooks wheel study study-small scaling clean
+.PHONY: help demo test lint docs notebooks wheel study study-small study-forms scaling clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,25 +46,34 @@ wheel: $(DEV) ## build the sdist, and from it the wheel, into dist/
 # (docs/study.md). STUDY_ARGS adds options, such as --device cuda; STUDY_HELDOUT is --heldout FILE.
 STUDY_ARGS ?=
 STUDY_HELDOUT ?=
-STUDY_COMPARED ?= mdlm,udlm,ar
+STUDY_COMPARED ?= mdlm,remdm,proseco,udlm,ar
 STUDY_METHODS ?= ar,udlm,mdlm,remdm,proseco
 STUDY_GUIDANCE ?= cfg,cbg
+STUDY_RUNS ?= runs/study-small
 
+# Takes the steps, the samples and seeds of a run, and the folder.
 define run_study
 	for property in ring_count qed; do \
 		$(BIN)/moldiff pareto --property $$property --methods $(STUDY_METHODS) --guidance $(STUDY_GUIDANCE) \
-			--scales 1..5 $(1) --published --protocol upstream --out $(2)/$$property $(STUDY_ARGS) || exit; \
+			--scales 1..5 --steps $(1) $(2) --published --protocol upstream --out $(3)/$$property $(STUDY_ARGS) || exit; \
 	done
-	$(BIN)/moldiff compare --methods $(STUDY_COMPARED) --property ring_count --guidance none,cfg --scales 2 $(1) \
-		$(STUDY_HELDOUT) --out $(2)/compare $(STUDY_ARGS)
-	$(BIN)/python benchmarks/study_page.py $(2)
+	$(BIN)/moldiff compare --methods $(STUDY_COMPARED) --property ring_count --guidance none,cfg --scales 2 \
+		--steps 8,16,32,64,128 $(2) $(STUDY_HELDOUT) --out $(3)/compare $(STUDY_ARGS)
+	$(BIN)/python benchmarks/study_page.py $(3)
 endef
 
 study: $(RUNTIME) ## the study on QM9, all of it: runs/study, docs/results/study.md
-	$(call run_study,--steps 32$(comma)64$(comma)128 --num 1024 --seeds 5,runs/study)
+	$(call run_study,32$(comma)64$(comma)128,--num 1024 --seeds 5,runs/study)
 
 study-small: $(RUNTIME) ## the same for 2 cores: 256 molecules, 3 seeds, T = 32 and 128
-	$(call run_study,--steps 32$(comma)128 --num 256 --seeds 3,runs/study-small)
+	$(call run_study,32$(comma)128,--num 256 --seeds 3,runs/study-small)
+
+study-forms: $(RUNTIME) ## token choice beside the papers' classifier guidance: STUDY_RUNS/forms
+	$(BIN)/moldiff pareto --settings benchmarks/study-forms.yaml --methods token,token-pruned,first-order \
+		--guidance cbg --scales 0,1,3,5 --steps 32 --num 256 --seeds 3 --out $(STUDY_RUNS)/forms
+	$(BIN)/moldiff pareto --settings benchmarks/study-forms.yaml --methods exact \
+		--guidance cbg --scales 1,3 --steps 32 --num 64 --seeds 3 --out $(STUDY_RUNS)/forms-exact
+	$(BIN)/python benchmarks/study_page.py $(STUDY_RUNS)
 
 # The corpus of the text models is the reader's: make scaling TEXT=FILE.
 TEXT ?=

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moldiff import registry
-from moldiff.checkpoint import Card, Metric, bundled, read_card
+from moldiff.checkpoint import Card, Metric, Reliability, bundled, read_card
 from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec
 from moldiff.files import written
 
@@ -39,6 +39,8 @@ def text(card: Card) -> str:
         header = ("target", "form", "known from training")
         rows = [_condition(each) for each in card.conditions]
         parts += ["### What it can be asked", _table(header, rows)]
+    if card.reliability:
+        parts += ["### How well it tells the classes, by noise level", _reliability(card.reliability)]
     if card.metrics:
         parts += ["### How well it does", *_figures(card.metrics)]
     return "\n\n".join(parts) + "\n"
@@ -66,24 +68,49 @@ def _facts(card: Card) -> list[tuple[str, str]]:
         ),
         ("training", f"{run['steps']:,} steps, {run['tokens']:,} tokens, {run['epochs']:g} epochs"),
     ]
-    if run.get("heldout_nats_per_token") is not None:
-        bound = f"{run['heldout_nats_per_token']:.4f} nats a token, without the term for the length"
-        rows.append((f"bound on held-out {noun}s", bound))
+    rows += _losses(card, noun)
     if run.get("notes"):
         rows.append(("notes", str(run["notes"])))
     if card.origin is not None:
         added = _code(card.origin.tokens_added) or "none"
         source = f"{card.origin.name} (sha256 {card.origin.sha256[:12]})"
         rows.append(("fine-tuned from", f"{source}, tokens added: {added}"))
-    # The options one by one: what stands in braces, Markdown may take for attributes.
-    setting = card.default.model_dump()
-    setting |= setting.pop("options")
+    if card.shared is not None:
+        rows.append(("table and reference", f"those of `{card.shared.of}`, in whose file they are"))
+    if card.kind == "denoiser":
+        # The options one by one: what stands in braces, Markdown may take for attributes.
+        setting = card.default.model_dump()
+        setting |= setting.pop("options")
+        rows.append(("its own setting", _listed(setting)))
     rows += [
-        ("its own setting", _listed(setting)),
         ("versions", _listed(card.versions)),
         ("sha256 of the weights", f"`{card.sha256}`"),
     ]
     return rows
+
+
+def _losses(card: Card, noun: str) -> list[tuple[str, str]]:
+    """What was found on held-out rows when training ended."""
+    run = card.training
+    if run.get("heldout_nats_per_token") is not None:
+        bound = f"{run['heldout_nats_per_token']:.4f} nats a token, without the term for the length"
+        return [(f"bound on held-out {noun}s", bound)]
+    if run.get("heldout_nats_per_row") is not None:
+        return [(f"cross-entropy on held-out {noun}s", f"{run['heldout_nats_per_row']:.4f} nats")]
+    return []
+
+
+def _reliability(entries: tuple[Reliability, ...]) -> str:
+    """How a classifier does by label and noise level, a column a level."""
+    levels = sorted({entry.t for entry in entries})
+    found = {(entry.name, entry.t): entry for entry in entries}
+    rows = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        own = [found.get((name, t)) for t in levels]
+        aucs = ["-" if each is None or each.auc is None else f"{each.auc:.3f}" for each in own]
+        errors = ["-" if each is None else f"{each.calibration_error:.3f}" for each in own]
+        rows += [(f"`{name}`", "ROC-AUC", *aucs), (f"`{name}`", "calibration error", *errors)]
+    return _table(("label", "", *(f"t = {t:g}" for t in levels)), rows)
 
 
 def _condition(condition: ConditionSpec) -> tuple[str, str, str]:

@@ -2,7 +2,8 @@
 
     python benchmarks/study_page.py runs/study --page docs/results/study.md --images docs/images
 
-RUNS has a folder for each property, as `make study` makes them (RUNS/ring_count, RUNS/qed), and RUNS/compare.
+RUNS has a folder for each property, as `make study` makes them (RUNS/ring_count, RUNS/qed), RUNS/compare, and
+RUNS/forms* of benchmarks/study-forms.yaml. What stands on the page above its mark is written by hand.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from typing import Any
 import pandas as pd
 
 from moldiff.study import comparison, study
+from moldiff.study.front import mean_se
 from moldiff.study.published import SAMPLES, curves
+
+#: Above it, the page is written by hand.
+MARK = "<!-- below: made by benchmarks/study_page.py -->"
+#: Folders of the forms of guidance by a classifier begin with it.
+FORMS = "forms"
+#: What a form costs a molecule, and the digits that are shown.
+COSTS = {"forwards": 1, "classifier_forwards": 0, "gflop": 2}
+OPENING = "# Results: the study on QM9"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -149,13 +159,36 @@ def compared(folder: Path) -> Iterator[str]:
     yield "Published perplexities (UDLM paper; counted otherwise): AR 2.19, MDLM <= 2.12, UDLM <= 2.02."
 
 
+def forms(folders: Sequence[Path]) -> Iterator[str]:
+    """The forms of guidance by a classifier: what each makes and asks, means over seeds."""
+    rows, commands = [], []
+    for folder in folders:
+        facts = json.loads((folder / study.SUMMARY).read_text("utf-8"))
+        commands.append(f"`{facts['command']}`")
+        frame, name = pd.read_csv(folder / study.RESULTS), f"{facts['property']}_novel"
+        for (method, scale), runs in frame.groupby(["method", "scale"], sort=False):
+            share = {key: mean_se(100 * runs[key] / runs["samples"]) for key in ("valid", "novel")}
+            figures = [
+                figure(*share["valid"], 1),
+                figure(*share["novel"], 1),
+                figure(*mean_se(runs[name]), 2),
+            ]
+            costs = [f"{runs[key].mean():.{digits}f}" for key, digits in COSTS.items()]
+            rows.append(
+                [facts["labels"][method], f"{scale:g}", str(runs["samples"].iloc[0]), *figures, *costs]
+            )
+    yield "The masked model, T = 32, all rows of the lengths of molecules in the class: " + ", ".join(
+        commands
+    )
+    header = ["form", "scale", "samples a seed", "valid %", "novel, % of all", "mean of the novel"]
+    yield table([*header, "forwards", "classifier's forwards", "GFLOP"], rows)
+
+
 def page(runs: Path, images: Path, target: Path) -> str:
     """The page; copies the pictures beside it."""
-    parts = [
-        "# Results: the study on QM9",
-        "Made by `benchmarks/study_page.py`; [Study](../study.md) says how.",
-    ]
-    for folder in sorted(path.parent for path in runs.glob(f"*/{study.RESULTS}")):
+    parts = [_opening(target), MARK]
+    made = sorted(path.parent for path in runs.glob(f"*/{study.RESULTS}"))
+    for folder in (each for each in made if not each.name.startswith(FORMS)):
         facts = json.loads((folder / study.SUMMARY).read_text("utf-8"))
         parts += [
             f"## {facts['property'].replace('_', ' ')}",
@@ -171,7 +204,19 @@ def page(runs: Path, images: Path, target: Path) -> str:
     if (runs / "compare" / comparison.SUMMARY).exists():
         parts += ["## Noise processes compared", *_picture(runs / "compare" / "compare.png", images, target)]
         parts += compared(runs / "compare")
+    if found := [each for each in made if each.name.startswith(FORMS)]:
+        parts += ["## Forms of guidance by a classifier", *forms(found)]
     return "\n\n".join(parts) + "\n"
+
+
+def _opening(target: Path) -> str:
+    """What is written by hand on the page that is there."""
+    if not target.exists():
+        return f"{OPENING}\n\nMade by `benchmarks/study_page.py`; [Study](../study.md) says how."
+    head, mark, _ = target.read_text("utf-8").partition(MARK)
+    if not mark:
+        raise SystemExit(f"study_page: {target} has no line {MARK}")
+    return head.strip()
 
 
 def _picture(source: Path, images: Path, target: Path) -> Iterator[str]:

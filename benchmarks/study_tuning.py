@@ -3,8 +3,9 @@
     python benchmarks/study_tuning.py --out runs/study-tuning --write configs/study.yaml
 
 For each method, property, guidance and number of steps the candidate with the largest hypervolume wins
-(novel by canonical form; the mean over the seeds), and becomes an override of the settings file. Runs that
-are in OUT are not repeated. benchmarks/study-tuning.yaml has the grids; OUT/tuning.csv lists every candidate.
+(novel by canonical form; the mean over the seeds), and becomes an override of the settings file, for any
+property, guidance or T where one alone was tried. Runs that are in OUT are not repeated. OUT/tuning.csv lists
+every candidate; benchmarks/study-tuning.yaml has the grids, of which --methods and --guidance take a part.
 """
 
 from __future__ import annotations
@@ -97,12 +98,11 @@ def tell(done: int, total: int, last: str, left: float) -> None:
 def tried(base: Settings, asked: Mapping[str, Any], options: argparse.Namespace) -> pd.DataFrame:
     """One row a candidate, property, guidance and number of steps: what is set and the hypervolume."""
     check_equal(asked["methods"])
-    known = {
-        each.name: each for method, axes in asked["methods"].items() for each in candidates(method, axes)
-    }
+    picked = {name: asked["methods"][name] for name in options.methods or asked["methods"]}
+    known = {each.name: each for method, axes in picked.items() for each in candidates(method, axes)}
     trial = Settings(methods={name: each.of(base.methods[each.method]) for name, each in known.items()})
     seeds, scales, rows = grid.seeds(str(asked["seeds"])), grid.scales(str(asked["scales"])), []
-    for name, kind in itertools.product(asked["properties"], asked["guidance"]):
+    for name, kind in itertools.product(asked["properties"], options.guidance or asked["guidance"]):
         varied = grid.Grid(name, tuple(known), (kind,), scales, tuple(asked["steps"]), seeds, asked["num"])
         found = hypervolumes(Plan(trial, varied), options.out, options.device, options.workers)
         for (candidate, steps), values in found.items():
@@ -116,16 +116,25 @@ def tried(base: Settings, asked: Mapping[str, Any], options: argparse.Namespace)
 def tuned(base: Settings, frame: pd.DataFrame) -> Settings:
     """The settings with the best candidate of each method, property, guidance and steps as an override."""
     won: dict[str, list[Any]] = {}
+    varied = [key for key in ("property", "guidance", "steps") if frame[key].nunique() > 1]
     for point, rows in frame.groupby(["method", "property", "guidance", "steps"], sort=False):
         method, *where = point
         best = json.loads(rows["set"].iloc[int(rows["hypervolume"].argmax())])
         when = dict(zip(("property", "guidance", "steps"), where, strict=True))
-        won.setdefault(method, []).append({"when": when | {"steps": int(when["steps"])}, **best})
-    methods = {
-        name: Method.model_validate(each.model_dump() | {"overrides": won.get(name, each.overrides)})
-        for name, each in base.methods.items()
-    }
+        when = {key: value for key, value in when.items() if key in varied}
+        when |= {"steps": int(when["steps"])} if "steps" in when else {}
+        won.setdefault(method, []).append({"when": when, **best})
+    methods = {}
+    for name, each in base.methods.items():
+        new = won.get(name, [])
+        kept = [old for old in each.model_dump()["overrides"] if _when(old) not in map(_when, new)]
+        methods[name] = Method.model_validate(each.model_dump() | {"overrides": [*kept, *new]})
     return Settings(methods=methods)
+
+
+def _when(override: Mapping[str, Any]) -> dict[str, Any]:
+    """The runs that an override is about."""
+    return {key: value for key, value in override["when"].items() if value is not None}
 
 
 def main() -> None:
@@ -135,6 +144,8 @@ def main() -> None:
     parser.add_argument("--settings", type=Path, help="to start from; the shipped ones by default")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--write", type=Path, help="also write the tuned settings here")
+    parser.add_argument("--methods", nargs="+", help="all of the grid by default")
+    parser.add_argument("--guidance", nargs="+", help="likewise")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()

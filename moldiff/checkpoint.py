@@ -33,6 +33,8 @@ STORED = torch.bfloat16
 LENGTHS, HASHES, IN_TRAIN = "table.lengths", "reference.hashes", "reference.in_train"
 #: Lists and objects in lists and objects, at most; a card needs four.
 LEVELS = 16
+#: What the names of a network's arrays begin with. All other arrays are facts of the data.
+NETWORK = "network."
 
 
 class _Section(BaseModel):
@@ -83,6 +85,13 @@ class Origin(_Section):
     tokens_added: tuple[str, ...] = ()
 
 
+class Shared(_Section):
+    """The model whose table and reference are those of this one too, and the sha256 of these arrays."""
+
+    of: str = Field(pattern=r"^[0-9A-Za-z_][0-9A-Za-z_.-]*$")
+    sha256: str
+
+
 class Card(_Section):
     """The facts of a model, readable without its weights."""
 
@@ -104,6 +113,7 @@ class Card(_Section):
     metrics: tuple[Metric, ...] = ()
     reliability: tuple[Reliability, ...] = ()
     origin: Origin | None = None
+    shared: Shared | None = None
 
     @property
     def kind(self) -> Literal["denoiser", "classifier"]:
@@ -144,13 +154,28 @@ class Checkpoint:
             if name.startswith(prefix + ".")
         }
 
-    def save(self, folder: Path) -> None:
-        """Writes both files into a folder, each whole or not at all; refuses what ``load`` would refuse."""
+    def save(self, folder: Path, like: Path | None = None) -> None:
+        """Writes both files into a folder, each whole or not at all; refuses what ``load`` would refuse.
+
+        Args:
+            folder: where.
+            like: the folder of a model of the same data, by whose name ``load`` finds the table and the
+                reference; they are left out then.
+
+        Raises:
+            MoldiffError: arrays that the card does not describe, or that are not those of ``like``.
+        """
         fault = unsound(self.card, self.arrays)
         if fault is not None:
             raise MoldiffError(f"model {folder}: cannot be published ({fault})")
-        data = save_arrays({name: array.contiguous() for name, array in self.arrays.items()})
-        card = self.card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+        shared, arrays = None, self.arrays
+        if like is not None:
+            shared = Shared(of=like.resolve().name, sha256=_digest(arrays))
+            _of_donor(folder, like, shared)
+            arrays = {name: array for name, array in arrays.items() if name.startswith(NETWORK)}
+        data = save_arrays({name: array.contiguous() for name, array in arrays.items()})
+        facts = {"sha256": hashlib.sha256(data).hexdigest(), "shared": shared}
+        card = self.card.model_copy(update=facts)
         folder.mkdir(parents=True, exist_ok=True)
         with written(folder / WEIGHTS) as part:
             part.write_bytes(data)
@@ -172,10 +197,52 @@ class Checkpoint:
             arrays = load_arrays(data)
         except (SafetensorError, ValueError, KeyError) as error:
             raise MoldiffError(f"model {folder}: {WEIGHTS} cannot be read ({error})") from None
+        if card.shared is not None:
+            own = [name for name in sorted(arrays) if not name.startswith(NETWORK)]
+            if own:
+                raise MoldiffError(
+                    f"model {folder}: {WEIGHTS} has {own[0]}, its card says {card.shared.of} has"
+                )
+            arrays |= _of_donor(folder, _donor(folder, card.shared), card.shared)
         fault = unsound(card, arrays)
         if fault is not None:
             raise MoldiffError(f"model {folder}: {WEIGHTS} is not what its card describes ({fault})")
         return cls(card, arrays)
+
+
+def _donor(folder: Path, shared: Shared) -> Path:
+    """The folder of the model that a model shares the facts of its data with: beside it, or bundled."""
+    beside = folder.resolve().parent / shared.of
+    found = beside if (beside / CARD).is_file() else bundled().get(shared.of)
+    if found is None:
+        where = "which is neither beside it nor bundled"
+        raise MoldiffError(f"model {folder}: its table and reference are those of {shared.of}, {where}")
+    return found
+
+
+def _of_donor(folder: Path, donor: Path, shared: Shared) -> dict[str, Tensor]:
+    """The facts of the data in a donor's folder; MoldiffError where they are not those that a card names."""
+    said = f"model {folder}: its table and reference are those of {shared.of}"
+    # A donor of donors could be a circle.
+    if read_card(donor).shared is not None:
+        raise MoldiffError(f"{said}, which has none of its own")
+    arrays = Checkpoint.load(donor).arrays
+    found = _digest(arrays)
+    if found != shared.sha256:
+        raise MoldiffError(
+            f"{said} with sha256 {shared.sha256[:12]}..., which has others (sha256 {found[:12]}...)"
+        )
+    return {name: array for name, array in arrays.items() if not name.startswith(NETWORK)}
+
+
+def _digest(arrays: Mapping[str, Tensor]) -> str:
+    """The sha256 of all arrays but the network's: their names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        if not name.startswith(NETWORK):
+            array = arrays[name].contiguous().numpy()
+            digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
+    return digest.hexdigest()
 
 
 def read_card(folder: Path) -> Card:
@@ -216,7 +283,7 @@ def unsound(card: Card, arrays: Mapping[str, Tensor]) -> str | None:
 
     Whether the weights have the shapes of the card's network is for ``assembly.misfit`` to say.
     """
-    kinds = {name: STORED for name in arrays if name.startswith("network.")}
+    kinds = {name: STORED for name in arrays if name.startswith(NETWORK)}
     count = sum(arrays[name].numel() for name in kinds)
     kinds |= {LENGTHS: torch.int16, **{f"table.{name}": torch.float16 for name in card.table}}
     kinds |= {HASHES: torch.int64, IN_TRAIN: torch.bool}
@@ -227,9 +294,9 @@ def unsound(card: Card, arrays: Mapping[str, Tensor]) -> str | None:
             return f"{name} is {arrays[name].dtype}, expected {kinds.get(name, 'no such array')}"
     for name in sorted(kinds):
         rows = arrays[HASHES if name.startswith("reference.") else LENGTHS].numel()
-        if not name.startswith("network.") and (arrays[name].shape != (rows,) or rows == 0):
+        if not name.startswith(NETWORK) and (arrays[name].shape != (rows,) or rows == 0):
             return f"{name} has the shape {tuple(arrays[name].shape)}, expected one row an item"
-        if name.startswith("network.") and not arrays[name].isfinite().all():
+        if name.startswith(NETWORK) and not arrays[name].isfinite().all():
             return f"{name} holds numbers that are not finite"
     if count != card.parameters:
         return f"it holds {count} weights, expected {card.parameters}"
@@ -271,7 +338,7 @@ def versions() -> dict[str, str]:
 def published(network: torch.nn.Module) -> dict[str, Tensor]:
     """A network's weights as they are stored."""
     return {
-        f"network.{name}": value.detach().to("cpu", STORED) for name, value in network.state_dict().items()
+        f"{NETWORK}{name}": value.detach().to("cpu", STORED) for name, value in network.state_dict().items()
     }
 
 

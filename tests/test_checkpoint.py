@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from moldiff import Model, checkpoint, load
 from moldiff.checkpoint import CARD, FORMAT, WEIGHTS, Checkpoint, find, read_card
+from moldiff.classifiers import NoisyClassifier
 from moldiff.errors import MoldiffError
 
 
@@ -89,7 +90,8 @@ def test_the_bundled_models_are_whole() -> None:
         source = Checkpoint.load(folder)
         assert find(name) == folder
         assert source.card.name == name
-        assert Model(source, "cpu").card == source.card
+        ready = Model if source.card.kind == "denoiser" else NoisyClassifier
+        assert ready(source, "cpu").card == source.card
 
 
 def test_a_folder_wins_over_nothing_and_an_unknown_name_lists_the_choices(tmp_path: Path) -> None:
@@ -284,3 +286,62 @@ def test_what_could_not_be_loaded_is_not_written(tiny: Path, tmp_path: Path) -> 
     with pytest.raises(MoldiffError, match=r"cannot be published \(network\.head\.bias holds numbers"):
         Checkpoint(source.card, diverged).save(tmp_path / "diverged")
     assert not (tmp_path / "diverged").exists()
+
+
+@pytest.fixture
+def pair(tiny: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A whole model, and one beside it that shares its table and reference."""
+    shutil.copytree(tiny, tmp_path / "whole")
+    source = Checkpoint.load(tiny)
+    Checkpoint(source.card, source.arrays).save(tmp_path / "light", tmp_path / "whole")
+    return tmp_path / "whole", tmp_path / "light"
+
+
+def test_a_shared_reference_is_stored_once_and_loads_the_same_model(pair: tuple[Path, Path]) -> None:
+    whole, light = pair
+    alone = (light / WEIGHTS).stat().st_size
+    assert (whole / WEIGHTS).stat().st_size - alone > sum(
+        array.nbytes for name, array in Checkpoint.load(whole).arrays.items() if "network" not in name
+    )
+    first, second = Checkpoint.load(whole), Checkpoint.load(light)
+    assert second.arrays.keys() == first.arrays.keys()
+    assert all(torch.equal(second.arrays[name], array) for name, array in first.arrays.items())
+    assert second.card.shared is not None
+    assert second.card.shared.of == "whole"
+    asked: Any = {"seed": 1, "targets": ["ring_count=high"]}
+    frames = [load(str(folder), device="cpu").generate(6, **asked).frame for folder in pair]
+    assert frames[0].equals(frames[1])
+    # Saved again, it stands alone.
+    second.save(light)
+    shutil.rmtree(whole)
+    assert read_card(light).shared is None
+    assert torch.equal(Checkpoint.load(light).arrays["table.qed"], first.arrays["table.qed"])
+
+
+def test_a_shared_reference_that_is_gone_or_changed_is_refused(pair: tuple[Path, Path]) -> None:
+    whole, light = pair
+    source = Checkpoint.load(whole)
+    for name in ("table.qed", "reference.in_train"):
+        changed = source.arrays[name].clone()
+        changed[0] = 1 - changed[0].to(torch.int8)
+        Checkpoint(source.card, source.arrays | {name: changed}).save(whole)
+        refused(light, "those of whole with sha256 .*, which has others")
+        with pytest.raises(MoldiffError, match=r"those of whole with sha256 .*, which has others"):
+            source.save(light, whole)
+    source.save(whole)
+    edit(whole, lambda card: card.update(shared={"of": "light", "sha256": ""}))
+    refused(light, "those of whole, which has none of its own")
+    shutil.rmtree(whole)
+    refused(light, "those of whole, which is neither beside it nor bundled")
+    edit(light, lambda card: card["shared"].update(of="qm9"))
+    refused(light, "those of qm9 with sha256 .*, which has others")
+    edit(light, lambda card: card["shared"].update(of="../light"))
+    refused(light, "shared.of: String should match pattern")
+    edit(light, lambda card: card.update(shared=None))
+    refused(light, "its reference lacks hashes")
+
+
+def test_what_is_shared_is_not_there_twice(pair: tuple[Path, Path]) -> None:
+    whole, light = pair
+    replace(light, (whole / WEIGHTS).read_bytes())
+    refused(light, f"{WEIGHTS} has reference.hashes, its card says whole has")

@@ -59,6 +59,8 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         added = " ".join(card.origin.tokens_added) or "none"
         source = f"fine-tuned from {card.origin.name} (sha256 {card.origin.sha256[:12]})"
         facts.append(("origin", f"{source}, tokens added: {added}"))
+    if card.shared is not None:
+        facts.append(("table, reference", f"those of {card.shared.of}"))
     output.table(facts, (card.name, ""))
     output.table([_condition(c) for c in card.conditions], ("target", "form", "known from training"))
     if card.reliability:
