@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moldiff.cli import output
-from moldiff.cli.benchmark_denovo import DEFAULT, Json, Quiet, Seeds
+from moldiff.cli.benchmark_denovo import Json, Quiet, Seeds
+from moldiff.cli.design import MODEL
 from moldiff.cli.generate import Device
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def verb(drawer: Drawer) -> Callable[..., int]:
         context: typer.Context,
         out: Out,
         file: File = None,
-        model: Model = DEFAULT,
+        model: Model = MODEL,
         num: Number = 100,
         seeds: Seeds = "1",
         device: Device = "auto",

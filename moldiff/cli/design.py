@@ -59,6 +59,10 @@ def _design(
     eta: options.Eta = None,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
+    filter_: options.FilterOption = None,
+    filter_smarts: options.FilterSmarts = None,
+    max_sa: options.MaxSa = None,
+    min_qed: options.MinQed = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: Out = None,
@@ -68,6 +72,7 @@ def _design(
 ) -> int:
     """Draws molecules for a verb, says what was understood and what came out; the options of every verb."""
     from moldiff import generation, registry
+    from moldiff.chem.filters import Filters
     from moldiff.design.designer import Designer
 
     modality = registry.build("modality", "molecules")
@@ -78,11 +83,13 @@ def _design(
     how = {"sampler": sampler, "steps": steps, "temperature": temperature, "top_p": top_p, "scale": scale}
     asked = {name: value for name, value in how.items() if value is not None}
     asked |= {} if eta is None else {"eta": eta}
+    bounds = [f"{name}{limit}" for name, limit in (("sa<=", max_sa), ("qed>=", min_qed)) if limit is not None]
+    wanted = Filters.of([*(filter_ or ()), *bounds], filter_smarts)
     if not json:
         print(f"asked: {verb.said}")
     designer = Designer(generation.load(model, device), verb, tuple(target or ()), seed, **asked)
     with output.progress_bar(num, "designing", quiet or json) as progress:
-        found = designer.run(num, budget, progress=progress)
+        found = designer.run(num, budget, check=wanted, progress=progress)
     if out is not None:
         modality.write(found.frame, out)
     if grid is not None and len(found.frame):
