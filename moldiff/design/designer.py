@@ -26,6 +26,8 @@ from moldiff.types import Given, Template
 DRAWS = 20
 #: Rows that are drawn together: the fewest, and the most.
 FEW, MANY = 32, 512
+#: Rows that keep the same and are drawn at one length.
+TOGETHER = 8
 #: The share of rows that is expected to be an answer, at least.
 SHARE = 0.05
 
@@ -95,7 +97,11 @@ class Designer:
     def draw(self, n: int) -> list[str]:
         """The next n rows as they come, valid or not, in the fragment writing."""
         random = np.random.default_rng([self._seed, self._drawn])
-        templates = [self._template(self._verb.sketch(random), random) for _ in range(n)]
+        templates: list[Template] = []
+        while len(templates) < n:
+            template = self._template(self._verb.sketch(random), random)
+            # Rows that keep the same may share their length, and so a batch.
+            templates += [template] * (min(TOGETHER, n - len(templates)) if self._verb.alike else 1)
         seed = int(random.integers(2**62))
         self._drawn += n
         asked = asked_for(None, templates=templates, targets=self._targets, seed=seed, **self._asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 from rdkit import Chem
@@ -35,6 +35,11 @@ class Verb(Protocol):
         """The pieces to be shown as what stays."""
         ...
 
+    @property
+    def alike(self) -> bool:
+        """Whether all rows keep the same."""
+        ...
+
     def sketch(self, random: np.random.Generator) -> Sketch:
         """What a row keeps."""
         ...
@@ -51,6 +56,8 @@ class Grow:
 
     core: Core
     joined: bool = False
+
+    alike: ClassVar[bool] = True
 
     @property
     def said(self) -> str:
@@ -71,6 +78,8 @@ class Superstructure:
     """Molecules that hold a core, which grows at hydrogens drawn at random for each row."""
 
     core: Core
+
+    alike: ClassVar[bool] = False
 
     @property
     def said(self) -> str:
@@ -94,6 +103,8 @@ class Infill:
     smiles: str
     core: Core
     size: int
+
+    alike: ClassVar[bool] = True
 
     @property
     def said(self) -> str:
@@ -133,6 +144,8 @@ class Morph:
             raise MoldiffError(f"similarity: got {self.floor:g}, must be at least 0 and below 1")
         object.__setattr__(self, "_mol", parse(self.smiles))
         object.__setattr__(self, "_similar", similarity(self.smiles))
+
+    alike: ClassVar[bool] = False
 
     @property
     def said(self) -> str:
