@@ -48,6 +48,20 @@ class Core:
         """Whether a molecule holds every piece, its stereo too where the piece has any; not apart, though."""
         return all(mol.HasSubstructMatch(query, useChirality=True) for query in self.queries)
 
+    def bridged_in(self, mol: Chem.Mol) -> bool:
+        """Whether, wherever a molecule holds a piece, something bridges its open ends to a ring."""
+        return any(self._bridged(query, mol) for query in self.queries)
+
+    @staticmethod
+    def _bridged(query: Chem.Mol, mol: Chem.Mol) -> bool:
+        ends = [atom.GetIdx() for atom in query.GetAtoms() if atom.GetAtomicNum() == 0]
+        bonds = [(end, query.GetAtomWithIdx(end).GetNeighbors()[0].GetIdx()) for end in ends]
+        matches = mol.GetSubstructMatches(query, uniquify=False, useChirality=True)
+        return not any(
+            all(not mol.GetBondBetweenAtoms(match[a], match[b]).IsInRing() for a, b in bonds)
+            for match in matches
+        )
+
     def places_in(self, mol: Chem.Mol) -> tuple[int, ...]:
         """The atoms of a molecule that are the pieces', open ends left out; each piece where it first is."""
         found: list[int] = []

@@ -69,7 +69,10 @@ class Grow:
         return Sketch(self.core, self.joined)
 
     def fault(self, smiles: str, mol: Chem.Mol) -> str | None:
-        return None if self.core.kept_in(mol) else "core"
+        if not self.core.kept_in(mol):
+            return "core"
+        # Two decorations that are one would make a ring of the scaffold, often a strained one.
+        return "bridged" if self.core.bridged_in(mol) else None
 
 
 @final

@@ -25,6 +25,14 @@ def test_what_closes_a_core_at_least() -> None:
     assert Grow(two, joined=True).sketch(random()).least == 3
 
 
+def test_one_decoration_at_two_ends_is_no_answer() -> None:
+    verb = Grow(read("*c1cccc(*)c1", "scaffold"))
+    assert verb.fault("", Chem.MolFromSmiles("Cc1cccc(N)c1")) is None
+    assert verb.fault("", Chem.MolFromSmiles("C1CCCCCCc2cccc1c2")) == "bridged"
+    # A ring of its own at an end is a decoration like any other.
+    assert verb.fault("", Chem.MolFromSmiles("Cc1cccc(C2CC2)c1")) is None
+
+
 def test_a_superstructure_grows_at_other_places_row_by_row() -> None:
     verb = Superstructure(read("c1ccncc1", "core"))
     drawn = [verb.sketch(random(seed)).core for seed in range(60)]
