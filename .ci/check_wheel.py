@@ -12,7 +12,7 @@ FOLDERS = {
     "data": "moldiff/data",
     "configs": "moldiff/configs",
 }
-PATTERNS = ("*.py", "*.yaml", "*.safetensors", "*.json", "*.j2", "*.css", "*.js", "py.typed")
+PATTERNS = ("*.py", "*.yaml", "*.safetensors", "*.json", "*.j2", "*.css", "*.csv", "*.js", "py.typed")
 
 
 def expected() -> set[str]:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 import moldiff
-from moldiff.data.digit_features import frechet, shipped
+from moldiff.data.digit_features import shipped
 from moldiff.data.image_files import read_images
 from moldiff.data.image_tables import unspelt
+from moldiff.moments import frechet
 
 SEEDS, TUNING_SEEDS = (0, 1, 2), (100, 101, 102)
 STEPS = (8, 16, 32, 64)

@@ -16,10 +16,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import yaml
 
 import moldiff
 from moldiff.checkpoint import Checkpoint, Metric, find, versions
+from moldiff.chem.fingerprints import TDC_BITS, morgan
+from moldiff.chem.similarity import mean_similarities, pairwise_diversity
 from moldiff.config import Setting
 from moldiff.generation import Model
 from moldiff.nn.precision import resolved
@@ -54,6 +58,10 @@ def measure(model: Model, run: dict[str, Any], seed: int, samples: int) -> dict[
         "forwards_over_expected": facts["forwards_per_molecule"] / expected,
         "molecules_per_second": facts["molecules_per_second"],
     }
+    if "qed" in found.frame and "sa" in found.frame:
+        figures |= {"quality": quality(found.frame), "diversity": diversity(found.frame)}
+    if facts.get("together", {}).get("share") is not None:
+        figures |= {f"together_{key}": facts["together"][key] for key in ("share", "training_share")}
     for name in run.get("report", ()):
         means = facts["novel_means"][name]
         figures[f"{name}_novel_upstream"] = means["novel_upstream"]
@@ -62,6 +70,21 @@ def measure(model: Model, run: dict[str, Any], seed: int, samples: int) -> dict[
     for name, asked in facts["properties"].items():
         figures |= {f"{name}_{key}": asked[key] for key in ERRORS if key in asked}
     return figures
+
+
+def quality(frame: pd.DataFrame) -> float:
+    """The share of all rows that are valid, distinct, and have QED >= 0.6 and SA <= 4."""
+    good = frame[frame["valid"] & (frame["qed"] >= 0.6) & (frame["sa"] <= 4)]
+    return float(good["smiles"].nunique()) / len(frame)
+
+
+def diversity(frame: pd.DataFrame) -> float | None:
+    """The mean Tanimoto distance of distinct valid molecules, TDC's form."""
+    distinct = frame.loc[frame["valid"], "smiles"].drop_duplicates().tolist()
+    if len(distinct) < 2:
+        return None
+    prints = morgan(distinct, TDC_BITS)
+    return float(pairwise_diversity(mean_similarities(prints, np.ones(len(prints)))[0]))
 
 
 ERRORS = ("mean_absolute_error", "share_inside", "share_in_class")
@@ -79,7 +102,7 @@ def summary(values: Iterable[float]) -> tuple[float, float | None]:
 
 def text(mean: float, se: float | None, key: str) -> str:
     """A figure with its standard error: shares in per cent, counts and means as they are."""
-    share = key in ("validity", "uniqueness", "novelty") or "_share_" in key
+    share = key in ("validity", "uniqueness", "novelty", "quality") or "_share" in key
     factor, digits = (100, 1) if share else (1, 3 if abs(mean) < 10 else 1)
     tail = "" if se is None else f" ± {factor * se:.{digits}f}"
     return f"{factor * mean:.{digits}f}{tail}" + (" %" if share else "")

@@ -19,8 +19,8 @@ from typing import Any
 
 import pandas as pd
 
+from moldiff.moments import mean_se
 from moldiff.study import comparison, study
-from moldiff.study.front import mean_se
 from moldiff.study.published import SAMPLES, curves
 
 #: Above it, the page is written by hand.

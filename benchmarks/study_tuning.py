@@ -24,8 +24,9 @@ import pandas as pd
 import yaml
 
 from moldiff.errors import MoldiffError
+from moldiff.files import make_folder, write_table
+from moldiff.moments import mean_se
 from moldiff.study import grid, settings, study
-from moldiff.study.front import mean_se
 from moldiff.study.plan import Plan
 from moldiff.study.sampling import sample
 from moldiff.study.scoring import score, table
@@ -149,11 +150,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     try:
-        study.make_folder(options.out)
+        make_folder(options.out)
         asked = yaml.safe_load(options.grid.read_text("utf-8"))
         base = settings.load(options.settings)
         frame = tried(base, asked, options)
-        study.write_table(frame, options.out / "tuning.csv")
+        write_table(frame, options.out / "tuning.csv")
     except MoldiffError as error:
         sys.exit(f"study_tuning: {error}")
     text = settings.spelt(tuned(base, frame))

@@ -29,6 +29,10 @@ class CharacterTokenizer(VocabularyTokenizer):
     def is_token(cls, text: str) -> bool:
         return len(text) == 1
 
+    @classmethod
+    def atom(cls, token: str) -> None:
+        """None: there are no atoms in text."""
+
     def balance(self) -> Balance:
         return Balance()
 

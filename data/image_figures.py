@@ -13,8 +13,9 @@ from scipy.spatial import cKDTree
 
 from moldiff import __version__
 from moldiff.errors import MoldiffError
+from moldiff.moments import frechet
 
-from .digit_features import SHAPE, frechet, shipped
+from .digit_features import SHAPE, shipped
 from .figures import Figures, Row
 from .image_files import DIGITS, ImageSet, read_images
 from .image_tables import SUFFIXES, read_table, spell

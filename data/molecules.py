@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from moldiff.chem import faults, metrics, molecule, oracles, picture, report
+from moldiff.chem.diversity import Picker
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
 from moldiff.types import Fault, Given, Kept, Writer
@@ -19,6 +20,7 @@ from .datasets import TokenFile
 from .measured import Measured
 from .preparation import LeftOut, Preparation
 from .readers import Reading, read_smiles, read_texts
+from .screened import Screened
 from .selfies import SelfiesTokenizer
 from .sets import locate
 from .smiles import SmilesTokenizer
@@ -26,6 +28,7 @@ from .spelling import Notation
 from .tally import MoleculeTally
 from .vocabulary import VocabularyTokenizer
 from .writers import WRITERS
+from .writings import chosen
 
 
 @final
@@ -35,7 +38,7 @@ class Molecules:
     name: ClassVar[str] = "molecules"
     noun: ClassVar[str] = "molecule"
     properties: ClassVar[tuple[str, ...]] = tuple(oracles.ORACLES)
-    reading: ClassVar[tuple[str, ...]] = ("column", "stereo", "fragments", "workers")
+    reading: ClassVar[tuple[str, ...]] = ("column", "stereo", "fragments", "workers", "writings")
     shown: ClassVar[tuple[str, ...]] = ("qed", "logp")
     key: ClassVar[str] = "smiles"
     notations: ClassVar[tuple[Notation, ...]] = (SmilesTokenizer, SelfiesTokenizer)
@@ -61,9 +64,10 @@ class Molecules:
         heldout: float = 0.05,
         seed: int = 0,
         left_out: LeftOut | None = None,
+        writings: str = "canonical",
         **reading: Unpack[Reading],
     ) -> TokenFile:
-        """A token file of the molecules in a file, canonical and each once, with all properties.
+        """A token file of the molecules in a file, each once in each writing, with all properties.
 
         Args:
             path: the file, or the name of a data set.
@@ -71,10 +75,12 @@ class Molecules:
             pad_to: tokens to which every molecule is filled up; None for no padding.
             heldout: the share of molecules kept from training, drawn with ``seed``.
             seed: of that draw.
+            writings: how each is written, an item each: ``canonical``, ``random``, ``fragments``; or ``all``.
             left_out: is told the rows that are left out and why, before anything else can fail.
             reading: the options of `readers.read_smiles`.
         """
-        preparation = Preparation(self._notation(tokenizer), self.properties, pad_to, heldout, seed)
+        how = (pad_to, heldout, seed, chosen(writings))
+        preparation = Preparation(self._notation(tokenizer), self.properties, *how)
         data = preparation.run(locate(path), left_out, **reading)
         return replace(data, info={"modality": self.name, **data.info})
 
@@ -125,6 +131,10 @@ class Molecules:
     def _unpadded(tokenizer: VocabularyTokenizer, text: str | None) -> list[int]:
         return [each for each in tokenizer.encode(text or "") if each != tokenizer.pad_id]
 
+    def forbidden(self, tokenizer: VocabularyTokenizer, names: Sequence[str]) -> tuple[int, ...]:
+        """The tokens with an element, with a charge, or of a spelling (`VocabularyTokenizer.forbidden`)."""
+        return tokenizer.forbidden(names)
+
     def fault(self, tokenizer: VocabularyTokenizer, ids: Sequence[int], reach: int = 0) -> Fault | None:
         """What is wrong with the molecule that a row spells, None where it is valid (`moldiff.chem.faults`).
 
@@ -169,6 +179,14 @@ class Molecules:
     def measure(self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None) -> Measured:
         """What adds a column for each oracle to such a table (docs/oracles.md)."""
         return Measured(oracles, workers, timeout)
+
+    def screen(self, filters: Sequence[str], patterns: Path | None, *, workers: int = 1) -> Screened:
+        """What lets the molecules of such a table pass or not (`moldiff.chem.filters`)."""
+        return Screened(filters, patterns, workers)
+
+    def picker(self) -> Picker:
+        """What picks molecules far from one another (`moldiff.chem.diversity`)."""
+        return Picker()
 
     def summarise(self, frame: pd.DataFrame, reference: metrics.Reference) -> dict[str, Any]:
         """The counts and rates of a table, and the means of its novel rows (docs/metrics.md)."""

@@ -152,6 +152,10 @@ class PlainModality(ABC):
         """Each item, None where it is not valid."""
         return [None if self.reason(item) else item for item in raw]
 
+    def forbidden(self, tokenizer: Tokenizer[Any], names: Sequence[str]) -> NoReturn:
+        """Refuses: tokens have names for molecules only."""
+        raise MoldiffError(f"forbid: got {', '.join(names)}, but it takes molecules only, not {self.name}")
+
     def fault(self, tokenizer: Tokenizer[Any], ids: Sequence[int], reach: int = 0) -> Fault | None:
         """The whole row where the item that it spells is not valid, else None."""
         found = self.reason(tokenizer.decode(ids))
@@ -182,6 +186,15 @@ class PlainModality(ABC):
     def measure(self, oracles: Sequence[str], *, workers: int = 1, timeout: float | None = None) -> NoReturn:
         """Refuses: there are oracles for molecules only."""
         raise MoldiffError(f"oracle: got {', '.join(oracles)}, but there are none for {self.name}")
+
+    def screen(self, filters: Sequence[str], patterns: Path | None, *, workers: int = 1) -> NoReturn:
+        """Refuses: there are filters for molecules only."""
+        got = ", ".join([*filters, *([] if patterns is None else [str(patterns)])])
+        raise MoldiffError(f"filter: got {got}, but there are none for {self.name}")
+
+    def picker(self) -> NoReturn:
+        """Refuses: molecules alone have a distance."""
+        raise MoldiffError(f"diverse: it takes molecules only, not {self.name}; leave it off")
 
     def summarise(self, frame: pd.DataFrame, reference: KnownItems) -> dict[str, Any]:
         """The counts and rates of a table."""

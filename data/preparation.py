@@ -9,13 +9,17 @@ from typing import Any, Unpack, final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from moldiff.chem import molecule, oracles
+from moldiff.chem.notation import WRITING, Writing
 from moldiff.errors import MoldiffError
 
 from .datasets import TokenFile, hold_out
 from .readers import Reading, ReadResult, Rejected, read_smiles
+from .smiles import SmilesTokenizer
 from .spelling import Notation, Spelled, spell
+from .writings import number, written_as
 
 MOST_PADDING = 4096
 """The most tokens to which molecules are filled up: none has more than `molecule.MAX_LENGTH` characters."""
@@ -34,7 +38,8 @@ class Preparation:
         properties: what is measured.
         pad_to: tokens to which every molecule is filled up; None for no padding.
         heldout: the share of molecules kept from training, drawn with ``seed``.
-        seed: of that draw.
+        seed: of that draw, and of the writings.
+        writings: how each molecule is written, an item each; canonical first.
     """
 
     notation: Notation
@@ -42,9 +47,13 @@ class Preparation:
     pad_to: int | None = None
     heldout: float = 0.05
     seed: int = 0
+    writings: Sequence[Writing] = ("canonical",)
 
     def __post_init__(self) -> None:
-        """Refuse a padding that no molecule needs."""
+        """Refuse a padding that no molecule needs, and writings in what has but one."""
+        if len(self.writings) > 1 and self.notation is not SmilesTokenizer:
+            got = f"got {', '.join(self.writings)} of {self.notation.notation} tokens"
+            raise MoldiffError(f"writings: {got}, only SMILES has several; leave them off")
         if self.pad_to is not None and not 1 <= self.pad_to <= MOST_PADDING:
             raise MoldiffError(f"pad_to: got {self.pad_to}, must be 1 to {MOST_PADDING} tokens")
 
@@ -65,17 +74,51 @@ class Preparation:
         if not spelled.smiles:
             reasons = dict(Counter(each.reason for each in rejected))
             raise MoldiffError(f"no molecules in {path}: all are left out ({reasons})")
-        tokenizer = self.notation.of(spelled.rows, self.pad_to)
-        items = [tokenizer.ids(row) for row in spelled.rows]
+        items = self._items(spelled, workers)
+        tokenizer = self.notation.of(items.rows, self.pad_to)
+        ids = [tokenizer.ids(row) for row in items.rows]
         values = oracles.score(spelled.smiles, self.properties, workers)
         return TokenFile(
-            np.fromiter((token for item in items for token in item), dtype=np.uint16),
-            np.array([len(item) for item in items], dtype=np.int32),
-            hold_out(len(items), self.heldout, self.seed),
-            np.array([molecule.identity(each) for each in spelled.smiles], dtype=np.int64),
-            {name: column.astype(np.float32) for name, column in values.items()},
-            {"tokenizer": tokenizer.state(), **_origin(path, found, spelled, reading)},
+            np.fromiter((token for row in ids for token in row), dtype=np.uint16),
+            np.array([len(row) for row in ids], dtype=np.int32),
+            hold_out(len(spelled.smiles), self.heldout, self.seed)[items.molecule],
+            np.array([molecule.identity(each) for each in spelled.smiles], dtype=np.int64)[items.molecule],
+            {
+                **{name: column.astype(np.float32)[items.molecule] for name, column in values.items()},
+                **({WRITING: items.writing} if len(self.writings) > 1 else {}),
+            },
+            {"tokenizer": tokenizer.state(), **_origin(path, found, spelled, reading), **items.facts},
         )
+
+    def _items(self, spelled: Spelled, workers: int) -> "_Items":
+        """Every molecule in every writing, one writing after the other."""
+        rows, places = list(spelled.rows), list(range(len(spelled.smiles)))
+        kinds = [number("canonical")] * len(rows)
+        unwritten: dict[str, int] = {}
+        for writing in self.writings[1:]:
+            texts = written_as(spelled.smiles, writing, self.seed, workers)
+            tokens = [None if text is None else self.notation.split(text) for text in texts]
+            fit = [
+                (place, row)
+                for place, row in enumerate(tokens)
+                if row is not None and (self.pad_to is None or len(row) <= self.pad_to)
+            ]
+            rows.extend(row for _, row in fit)
+            places.extend(place for place, _ in fit)
+            kinds.extend([number(writing)] * len(fit))
+            unwritten[writing] = len(texts) - len(fit)
+        facts = {} if len(self.writings) == 1 else {"writings": list(self.writings), "unwritten": unwritten}
+        return _Items(rows, np.array(places), np.array(kinds, dtype=np.float32), facts)
+
+
+@dataclass(frozen=True)
+class _Items:
+    """Tokens of items; of each the number of its molecule and of its writing; and what to say of them."""
+
+    rows: list[list[str]]
+    molecule: NDArray[np.int64]
+    writing: NDArray[np.float32]
+    facts: dict[str, Any]
 
 
 def _origin(path: Path, found: ReadResult, spelled: Spelled, reading: Reading) -> dict[str, Any]:

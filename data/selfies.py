@@ -1,5 +1,6 @@
 """SELFIES tokens of SMILES strings: any row of them spells a molecule."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import ClassVar, final
 
 import selfies
 
+from moldiff.chem.notation import Atom
 from moldiff.errors import MoldiffError
 from moldiff.types import Balance
 
@@ -21,6 +23,9 @@ CONSTRAINTS = {
 # fmt: on
 """Bonds that an atom can have. What a row spells depends on them, so they are no setting: the library's
 defaults, whatever a later version or another user of the library in this process makes of them."""
+
+_ATOM = re.compile(r"\[[=#/\\]*[0-9]*(?P<element>[A-Z][a-z]?)@{0,2}(?:H[0-9]+)?(?P<charge>[+-][0-9]+)?\]")
+"""A token of an atom, with its bond before it: those of branches, rings and nothing are of another form."""
 
 
 @final
@@ -67,6 +72,11 @@ class SelfiesTokenizer(VocabularyTokenizer):
                 return list(selfies.split_selfies(text)) == [text]
             except (selfies.DecoderError, ValueError):
                 return False
+
+    @classmethod
+    def atom(cls, token: str) -> Atom | None:
+        found = _ATOM.fullmatch(token)
+        return None if found is None else Atom(found["element"], found["charge"] is not None)
 
     def balance(self) -> Balance:
         """None: no row lacks anything."""

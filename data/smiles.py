@@ -1,23 +1,14 @@
 """SMILES text to atom-level tokens and back: bracket atoms, two-letter elements, ring labels."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from moldiff.chem.notation import NEVER_AFTER, kind
+from moldiff.chem.notation import NEVER_AFTER, TOKEN, Atom, atom, kind
 from moldiff.errors import MoldiffError
 from moldiff.types import Balance
 
 from .vocabulary import VocabularyTokenizer, shown
-
-_TOKEN = re.compile(
-    r"\[[^\[\]]+\]"  # a bracket atom, with its isotope, charge, hydrogens and stereo
-    r"|Br|Cl"
-    r"|[BCNOPSFI]|[bcnops]|\*"
-    r"|%\([0-9]+\)|%[0-9]{2}|[0-9]"  # ring labels
-    r"|[-=#$:~/\\.()]"  # bonds, fragments, branches
-)
 
 
 @final
@@ -33,7 +24,7 @@ class SmilesTokenizer(VocabularyTokenizer):
 
     @classmethod
     def split(cls, smiles: str) -> list[str]:
-        tokens: list[str] = _TOKEN.findall(smiles)
+        tokens: list[str] = TOKEN.findall(smiles)
         if sum(map(len, tokens)) != len(smiles):
             raise _not_smiles(smiles)
         return tokens
@@ -44,7 +35,11 @@ class SmilesTokenizer(VocabularyTokenizer):
 
     @classmethod
     def is_token(cls, text: str) -> bool:
-        return _TOKEN.fullmatch(text) is not None
+        return TOKEN.fullmatch(text) is not None
+
+    @classmethod
+    def atom(cls, token: str) -> Atom | None:
+        return atom(token)
 
     def balance(self) -> Balance:
         """Rings and branches close, and neighbours are such as SMILES allows."""
@@ -74,7 +69,7 @@ def _parts(smiles: str) -> list[tuple[str, int]]:
     parts: list[tuple[str, int]] = []
     position = 0
     while position < len(smiles):
-        match = _TOKEN.match(smiles, position)
+        match = TOKEN.match(smiles, position)
         text = match.group() if match else smiles[position]
         parts.append((text, position))
         position += len(text)
@@ -84,6 +79,6 @@ def _parts(smiles: str) -> list[tuple[str, int]]:
 def _not_smiles(smiles: str) -> MoldiffError:
     """The error for the first character that is in no token."""
     parts = _parts(smiles)
-    text, position = next(part for part in parts if not _TOKEN.fullmatch(part[0]))
+    text, position = next(part for part in parts if not TOKEN.fullmatch(part[0]))
     where = f"at position {position} of {shown(smiles)}"
     return MoldiffError(f"unsupported token {text!r} {where}: not a SMILES token")

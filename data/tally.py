@@ -29,11 +29,12 @@ class MoleculeTally:
 
     def add(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
         """Whether each row (N,) is the first to show its valid molecule, among all rows so far."""
+        # A sane row has a reason where a filter rejects it.
+        told = zip(frame["sane"], _texts(frame["reason"]), strict=True)
+        reasons = [None if sane else reason for sane, reason in told]
         checks = [
             molecule.Check(*row)
-            for row in zip(
-                _texts(frame["smiles"]), frame["valid"], frame["sane"], _texts(frame["reason"]), strict=True
-            )
+            for row in zip(_texts(frame["smiles"]), frame["valid"], frame["sane"], reasons, strict=True)
         ]
         values = {name: frame[name].to_numpy(dtype=float) for name in self._properties}
         return self._tally.add(frame["raw"].tolist(), checks, values).unique_canonical

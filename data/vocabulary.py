@@ -6,8 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
-from moldiff.errors import MoldiffError
+from moldiff.chem.notation import Atom
+from moldiff.errors import MoldiffError, listed, short
 from moldiff.types import Balance
+
+CHARGES = "charges"
+"""What `VocabularyTokenizer.forbidden` calls the tokens with a charged atom."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class VocabularyTokenizer(ABC):
     @abstractmethod
     def is_token(cls, text: str) -> bool:
         """Whether a text is one token of the notation."""
+
+    @classmethod
+    @abstractmethod
+    def atom(cls, token: str) -> Atom | None:
+        """The atom that a token stands for; None where it stands for none."""
 
     @abstractmethod
     def balance(self) -> Balance:
@@ -161,6 +170,34 @@ class VocabularyTokenizer(ABC):
                 raise MoldiffError(f"a token id is 0 to {self.vocab_size - 1}: got {each}")
             texts.append(text)
         return texts
+
+    def forbidden(self, names: Sequence[str]) -> tuple[int, ...]:
+        """The ids that names forbid, increasing; the padding is never among them.
+
+        A name is an element, which stands for every token with an atom of it; ``charges``, for every token
+        with a charged atom; or a token as it is spelt, for that one alone.
+
+        Raises:
+            MoldiffError: a name of no token in the vocabulary, or no atom left to build of.
+        """
+        atoms = {token: self.atom(token) for token in self.vocab}
+        out: set[str] = set()
+        for name in names:
+            found = {
+                token
+                for token, atom in atoms.items()
+                if name == token or (atom and (name == atom.element or (name == CHARGES and atom.charged)))
+            }
+            if not found:
+                elements = listed(dict.fromkeys(atom.element for atom in atoms.values() if atom))
+                raise MoldiffError(
+                    f"forbid: got {short(repr(name))}, which is in no token of this model; "
+                    f"it has the elements {elements}, and {len(self.vocab)} tokens in all"
+                )
+            out |= found
+        if all(token in out for token, atom in atoms.items() if atom):
+            raise MoldiffError(f"forbid: got {', '.join(names)}, which leaves no atom to build of")
+        return tuple(number for number, token in enumerate(self.vocab) if token in out)
 
     @cached_property
     def _ids(self) -> dict[str, int]:

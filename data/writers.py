@@ -9,6 +9,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor
 
 from moldiff.chem.molecule import parse
+from moldiff.frames import DIVERSE, PASSES
 from moldiff.types import Writer
 
 from .tables import TABLES
@@ -16,15 +17,25 @@ from .tables import TABLES
 
 @final
 class _Smi:
-    """The valid molecules, one canonical SMILES a line."""
+    """The valid molecules, one canonical SMILES a line; of filtered ones those that pass, of picks these.
+
+    Picks stand in the order in which they were picked, so they are held until the end.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
+        self._picks: list[tuple[int, str]] = []
 
     def append(self, frame: pd.DataFrame) -> None:
-        self._file.write("".join(f"{line}\n" for line in frame.loc[frame["valid"], "smiles"]))
+        if DIVERSE in frame:
+            picks = frame[frame[DIVERSE].notna()]
+            self._picks += zip(picks[DIVERSE].astype(int), picks["smiles"], strict=True)
+            return
+        flags = frame[PASSES if PASSES in frame else "valid"]
+        self._file.write("".join(f"{line}\n" for line in frame.loc[flags, "smiles"]))
 
     def close(self) -> None:
+        self._file.write("".join(f"{line}\n" for _, line in sorted(self._picks)))
         self._file.close()
 
 

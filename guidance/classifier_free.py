@@ -26,9 +26,11 @@ class ClassifierFree:
     Args:
         scale: 0 is unconditional, 1 conditional, above 1 sharpened. Both halves run in one batch; at 0 and 1
             only the half that counts is asked for.
+        always: conditions, by place, that are told in the unconditional half too.
     """
 
     scale: float
+    always: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.scale <= LARGEST:
@@ -38,9 +40,17 @@ class ClassifierFree:
         if self.scale == 1:
             return log_probs([given])[0]
         if self.scale == 0:
-            return log_probs([null])[0]
-        log_cond, log_null = log_probs([given, null])
+            return log_probs([self._without])[0]
+        log_cond, log_null = log_probs([given, self._without])
         return combine(log_cond, log_null, self.scale)
+
+    def _without(self, cond: Tensor | None) -> Tensor | None:
+        """The rows' conditions but for those that the scale is of."""
+        bare = null(cond)
+        if cond is not None and bare is not None and self.always:
+            places = list(self.always)
+            bare[:, places] = cond[:, places]
+        return bare
 
 
 def combine(log_cond: Tensor, log_null: Tensor, scale: float) -> Tensor:

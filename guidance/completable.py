@@ -22,7 +22,8 @@ class Completable:
     closing behind it. Count: each label that has occurred an odd number of times and each opening without its
     closing needs a masked position of its own, a label one beside which it may stand. Each rule is necessary
     for a well-formed row; together they are not sufficient. They cost no forward. Tokens are drawn one at a
-    time by first-hitting; with several in a step each is checked by itself.
+    time by first-hitting; with several in a step each is checked by itself. What has no chance in the inner
+    prediction never gets one: where the rules leave nothing else, they give way.
 
     Args:
         inner: whose prediction is restricted.
@@ -40,7 +41,7 @@ class Completable:
         labels, brackets = self.odd(x_t, tokens), self.unmatched(x_t, tokens)
         misplaced = self.misplaced(x_t, tokens)
         left = (x_t == self.mask).sum(1) - 1
-        forbidden = torch.zeros_like(misplaced)
+        forbidden = log_p.isneginf().expand_as(misplaced)
         for rule in (
             (labels + brackets > left[:, None])[:, None],
             self.disordered(x_t, tokens),

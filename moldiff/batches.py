@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self, final
@@ -16,6 +16,7 @@ from torch import Tensor
 from moldiff.assembly import build_sampler
 from moldiff.config import Setting
 from moldiff.diffusion.process import Level
+from moldiff.diffusion.restriction import Restricted
 from moldiff.diffusion.steering import Found
 from moldiff.errors import MoldiffError
 from moldiff.guided import Loaded as Loaded
@@ -128,6 +129,9 @@ class Batches:
         self.kept = Kept()
         if request.given != Given():
             self.kept = model.modality.kept(model.tokenizer, request.given)
+        self._check_templates()
+        #: What predicts: the network, or what it says without the forbidden tokens.
+        self._network: Any = model.network if not request.forbid else self._restricted(request.forbid)
         if request.repair:
             self.repair = Repair(model.modality, model.tokenizer, model.process, request.repair)
 
@@ -137,6 +141,8 @@ class Batches:
         if self._own_length:
             longest = np.full_like(drawn.lengths, self._model.card.max_length)
             drawn = replace(drawn, lengths=longest)
+        if self._request.templates:
+            drawn = replace(drawn, lengths=np.array([len(self._request.templates[i]) for i in ids]))
         drawn = replace(drawn, lengths=self._long_enough(drawn.lengths))
         kinds = max(1, self._model.process.num_tokens)
         budget = min(AUTO_TOKENS[self._model.device.type], AUTO_PROBABILITIES // kinds)
@@ -154,6 +160,18 @@ class Batches:
             got = f"got {self.kept.least} tokens to keep, the model's rows have {most} at most"
             raise MoldiffError(f"prompt and ending: {got}")
         return np.maximum(lengths, self.kept.least)
+
+    def _check_templates(self) -> None:
+        """Refuses templates that are no rows of the model."""
+        most, kinds = self._model.card.max_length, self._model.process.num_tokens
+        if self._request.templates and self._own_length:
+            raise MoldiffError("templates: got a sampler of rows of their own length, use length=drawn")
+        for number, template in enumerate(self._request.templates):
+            got = f"templates: got number {number} with {len(template)} places"
+            if not 1 <= len(template) <= most:
+                raise MoldiffError(f"{got}, the model's rows have 1 to {most}")
+            if any(each is not None and not 0 <= each < kinds for each in template):
+                raise MoldiffError(f"{got} and a token that is none of 0 to {kinds - 1}")
 
     @property
     def particles(self) -> int:
@@ -174,7 +192,7 @@ class Batches:
         """The tokens of a part of what was drawn, of one length."""
         told = None if drawn.cond is None else drawn.cond[torch.from_numpy(part)]
         length, precision = int(drawn.lengths[part[0]]), self._request.precision
-        rows = Rows(torch.from_numpy(ids[part]), length, told, *self._frozen(len(part), length))
+        rows = Rows(torch.from_numpy(ids[part]), length, told, *self._frozen(ids[part], length))
         started, whole, again = time.perf_counter(), 0, 0
         asked = 0 if self._reward is None else self._reward.asked
         network, classifier = self._model.network, self.guided.classifier
@@ -198,21 +216,23 @@ class Batches:
                 classified = more.rows, more.tokens, more.gradients
                 self.spent += Spent(whole, cost.rows, cost.tokens, seconds, away, calls, *classified, again)
 
-    def _frozen(self, count: int, length: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """The tokens (B, L) that rows keep, and where; None where they keep none."""
-        if not self.kept.least:
+    def _frozen(self, ids: Ids, length: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """The tokens (B, L) that rows ids (B,) keep, and where; None where they keep none."""
+        if self._request.templates:
+            rows = [self._request.templates[each] for each in ids]
+        elif self.kept.least:
+            rows = [self.kept.places(length)] * len(ids)
+        else:
             return None, None
-        places = self.kept.places(length)
-        tokens = torch.tensor([0 if each is None else each for each in places])
-        frozen = torch.tensor([each is not None for each in places])
-        return tokens.expand(count, -1), frozen.expand(count, -1)
+        tokens = torch.tensor([[0 if each is None else each for each in row] for row in rows])
+        return tokens, torch.tensor([[each is not None for each in row] for row in rows])
 
     def _sampled(self, rows: Rows, seed: int) -> Tensor:
         """The tokens (B, L) of rows on the CPU, there too."""
         device = self._model.device
         there = _of(rows, lambda each: each.to(device))
         try:
-            tokens: Tensor = self._sampler(self._model.network, there, self.guided.guidance, seed).cpu()
+            tokens: Tensor = self._sampler(self._network, there, self.guided.guidance, seed).cpu()
             return tokens
         except torch.OutOfMemoryError:
             if len(rows.ids) == 1:
@@ -221,6 +241,16 @@ class Batches:
         half = len(rows.ids) // 2
         halves = (_of(rows, lambda each: each[:half]), _of(rows, lambda each: each[half:]))
         return torch.cat([self._sampled(part, seed) for part in halves])
+
+    def _restricted(self, names: Sequence[str]) -> Restricted:
+        """The network under which tokens are never drawn; MoldiffError where every row keeps one of them."""
+        model = self._model
+        held = {*self.kept.start, *self.kept.end, *self.kept.whole}
+        for name in names:
+            if held & set(model.modality.forbidden(model.tokenizer, [name])):
+                raise MoldiffError(f"forbid: got {name}, but the prompt or the ending has it; leave one off")
+        ids = model.modality.forbidden(model.tokenizer, names)
+        return Restricted(model.network, ids, model.process.num_tokens)
 
     def _correcting(self, sampler: Any) -> Any:
         """A sampler whose corrections may ask what is sane; MoldiffError where the model makes none."""
@@ -260,6 +290,16 @@ class Batches:
         if self._request.search is None or not self._request.search.shows_plain:
             first = [math.nan] * len(first)
         self.rewards.update(zip(found.ids.tolist(), zip(kept.tolist(), first, strict=True), strict=True))
+
+
+def strings(model: Loaded, request: Request) -> tuple[list[str], Spent]:
+    """The rows of a request as the model's tokenizer spells them, in order, and what they cost; unchecked."""
+    batches = Batches(model, request)
+    found = [""] * request.n
+    for ids, rows in batches.draw(np.arange(request.n)):
+        for place, row in zip(ids, rows, strict=True):
+            found[place] = model.tokenizer.decode(row)
+    return found, batches.spent
 
 
 def _of(rows: Rows, change: Callable[[Tensor], Tensor]) -> Rows:

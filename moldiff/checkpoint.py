@@ -128,7 +128,9 @@ class Card(_Section):
     @model_validator(mode="after")
     def _conditions_can_be_asked_for(self) -> Self:
         for condition in self.conditions:
-            unknown_facts = [key for key, value in condition if value is None]
+            unknown_facts = [
+                key for key, value in condition if value is None and key not in condition.optional
+            ]
             if unknown_facts:
                 raise ValueError(f"condition {condition.name} lacks {', '.join(unknown_facts)}")
             if condition.name not in self.table:

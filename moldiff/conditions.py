@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ MOST_CATEGORIES = 10_000
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    #: Fields that need no value even where the condition is fitted.
+    optional: ClassVar[tuple[str, ...]] = ()
 
 
 class ClassCondition(_Frozen):
@@ -86,11 +88,14 @@ class NumericCondition(_Frozen):
 class CategoryCondition(_Frozen):
     """Which of several kinds an item is of: a property in whole numbers from 0.
 
-    ``shares`` are those of all rows, one a category.
+    ``shares`` are those of all rows, one a category. With ``always`` the network is told one in every row, in
+    training too and where guidance takes the others away: the one that is asked for, or else this.
     """
 
+    optional: ClassVar[tuple[str, ...]] = ("always",)
     kind: Literal["category"] = "category"
     name: str
+    always: int | None = Field(default=None, ge=0)
     shares: tuple[float, ...] | None = None
 
     @property
@@ -141,6 +146,18 @@ def encode_all(specs: Sequence[ConditionSpec], properties: dict[str, Floats], ro
     """Conditions as a network sees them, (N, C), NaN where unknown."""
     columns = [spec.encode(properties[spec.name]) for spec in specs]
     return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
+
+
+def unasked(specs: Sequence[ConditionSpec], rows: int) -> Floats:
+    """What the network is told of rows of which nothing is asked, (N, C): NaN, or what it always is."""
+    told = [each.always if isinstance(each, CategoryCondition) else None for each in specs]
+    return np.tile([math.nan if each is None else float(each) for each in told], (rows, 1))
+
+
+def always_told(specs: Sequence[ConditionSpec]) -> tuple[int, ...]:
+    """The slots of which the network is always told."""
+    found = enumerate(specs)
+    return tuple(i for i, c in found if isinstance(c, CategoryCondition) and c.always is not None)
 
 
 def _known(statistic: float | None) -> float:

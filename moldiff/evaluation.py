@@ -27,7 +27,7 @@ from moldiff.chem.similarity import (
 )
 from moldiff.chem.work import Stages, Work, silent
 from moldiff.errors import MoldiffError
-from moldiff.files import written
+from moldiff.files import plain, written
 from moldiff.reference import PROPERTIES, Floats, Known, known, scores
 
 #: Molecules up to which internal diversities are exact: their pairs are a matter of a minute.
@@ -124,7 +124,7 @@ def evaluate(
         "properties": {name: _property(name, found, beside) for name in found.values},
         **_facts(found, beside, exact, seed),
     }
-    return Evaluation(_frame(raw, checks, found, near, beside), _plain(summary))
+    return Evaluation(_frame(raw, checks, found, near, beside), plain(summary))
 
 
 @final
@@ -353,12 +353,3 @@ def _checks(texts: Sequence[str]) -> list[Check]:
 
 def _finite(values: Floats) -> Floats:
     return values[np.isfinite(values)]
-
-
-def _plain(value: Any) -> Any:
-    """The value with NaN as None, all the way down."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,12 +1,20 @@
 """Files written whole or not at all, and what stands at a path where a file belongs."""
 
+from __future__ import annotations
+
+import json
+import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from moldiff.errors import MoldiffError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -61,3 +69,45 @@ def oddity(path: Path) -> str | None:
     except ValueError:
         return "no path that the system takes"
     return next((words for holds, words in _KINDS if holds(mode)), None)
+
+
+def check_folder(out: Path) -> None:
+    """Refuses a folder to write to where something else stands, before any work is done; makes nothing."""
+    # os.path's test, unlike pathlib's, is also false for what cannot be a path.
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise MoldiffError(f"out: got {out}, which is no folder; name one")
+
+
+def make_folder(out: Path) -> None:
+    """Makes a folder to write to; MoldiffError where that cannot be."""
+    check_folder(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".probe.new"
+        probe.touch()
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise MoldiffError(
+            f"out: got {out}, cannot write there ({getattr(error, 'strerror', error)})"
+        ) from None
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Writes a table as CSV, whole or not at all."""
+    with written(path) as part:
+        frame.to_csv(part, index=False)
+
+
+def write_json(facts: Mapping[str, Any], path: Path) -> None:
+    """Writes an object as JSON, whole or not at all."""
+    with written(path) as part:
+        part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: NaN and infinities as None, all the way down."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -24,6 +24,7 @@ from moldiff.batches import AUTO_TOKENS as AUTO_TOKENS
 from moldiff.checkpoint import Card, Checkpoint
 from moldiff.diffusion.process import Formulation
 from moldiff.errors import MoldiffError
+from moldiff.frames import DIVERSE, wanted
 from moldiff.nn.precision import bound_caches
 from moldiff.nn.transformer import Transformer
 from moldiff.outcome import Outcome
@@ -113,14 +114,20 @@ class Model:
         except KeyboardInterrupt:
             stream.interrupted = True
         outcome = stream.outcome()
-        frame = pd.concat(frames) if frames else outcome.first.head(0)
+        frame = stream.ranked(pd.concat(frames)) if frames else outcome.first.head(0)
         best = self._best(frame, stream)
         return Generation(frame.reset_index(drop=True), best, outcome)
 
     def _best(self, frame: pd.DataFrame, stream: Stream) -> list[int]:
-        """Row numbers of distinct sane samples: novel ones first, nearest to the targets first."""
+        """Row numbers of distinct sane samples that pass: novel ones first, nearest to the targets first.
+
+        Where diverse ones are asked for, these alone, in the order in which they were picked.
+        """
+        if DIVERSE in frame:
+            ranks = frame[DIVERSE].reset_index(drop=True).dropna()
+            return [int(place) for place in ranks.sort_values().index]
         places = pd.Series(range(len(frame)), index=frame.index)
-        good = frame[frame["sane"]].drop_duplicates(self.modality.key)
+        good = frame[wanted(frame)].drop_duplicates(self.modality.key)
         goals = stream.plan.goals(good.index.to_numpy(dtype="int64"))
         values = {name: good[name].to_numpy(dtype=float) for name in goals}
         order = ranked(good, missed(goals, values, stream.table, len(good)))

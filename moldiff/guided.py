@@ -14,7 +14,7 @@ from moldiff import registry
 from moldiff.assembly import check_complete
 from moldiff.checkpoint import Card
 from moldiff.classifiers import NoisyClassifier, load_classifier
-from moldiff.conditions import ConditionSpec
+from moldiff.conditions import ConditionSpec, always_told, unasked
 from moldiff.config import Setting
 from moldiff.diffusion.process import Formulation, Level, Process
 from moldiff.errors import MoldiffError
@@ -97,7 +97,7 @@ def plan_of(model: Loaded, request: Request) -> Plan:
         asked = _plan(table_for(model, request), classes, request)
     except MoldiffError as error:
         raise MoldiffError(f"classifier {classifier.card.name}: {error}") from None
-    return Both(asked, told, len(model.card.conditions))
+    return Both(asked, told, model.card.conditions)
 
 
 def table_for(model: Loaded, request: Request) -> Table:
@@ -178,7 +178,8 @@ def _check_form(process: Formulation, form: str, level: Level) -> None:
 
 def _base(model: Loaded, setting: Setting, scale: float, level: Level | None) -> Guidance:
     """Classifier-free guidance, restricted to completable rows where that is asked for."""
-    guidance: Guidance = registry.build("guidance", "cfg", scale=scale)
+    always = always_told(model.card.conditions)
+    guidance: Guidance = registry.build("guidance", "cfg", scale=scale, always=always)
     if not setting.complete:
         return guidance
     check_complete(model.process)
@@ -209,11 +210,11 @@ class Both:
     Args:
         asked: the classes; lengths, goals and columns are its.
         told: what the network is told of the same targets; None for nothing.
-        slots: the network's conditions.
+        conditions: the network's.
     """
 
-    def __init__(self, asked: Plan, told: Plan | None, slots: int) -> None:
-        self._asked, self._told, self._slots = asked, told, slots
+    def __init__(self, asked: Plan, told: Plan | None, conditions: Sequence[ConditionSpec]) -> None:
+        self._asked, self._told, self._conditions = asked, told, conditions
         self.asked = asked.asked
 
     def draw(self, ids: Ids, seed: int) -> Drawn:
@@ -221,7 +222,7 @@ class Both:
         assert drawn.cond is not None
         told = None if self._told is None else self._told.draw(ids, seed).cond
         if told is None:
-            told = torch.full((len(ids), self._slots), torch.nan)
+            told = torch.from_numpy(unasked(self._conditions, len(ids))).float()
         return replace(drawn, cond=torch.cat([told, drawn.cond], dim=1), distance=np.asarray(drawn.distance))
 
     def goals(self, ids: Ids) -> dict[str, Goals]:

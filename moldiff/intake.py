@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from moldiff import registry
 from moldiff.assembly import build_tokenizer
-from moldiff.conditions import ConditionSpec, encode_all
+from moldiff.conditions import ConditionSpec, always_told, encode_all, unasked
 from moldiff.config import DataConfig, TrainConfig
 from moldiff.errors import MoldiffError
 from moldiff.types import Modality
@@ -31,17 +32,25 @@ def read_tokens(config: TrainConfig, resume: bool = False) -> Any:
         raise MoldiffError("data.path: got nothing, name a data file or a token file: data.path=FILE")
     kept = config.out / TOKENS
     if path.suffix == kept.suffix:
-        return _checked(token_file.load(path), config)
+        return _checked(_told(token_file.load(path), config), config)
     if (resume or launched()) and kept.exists():
-        return _checked(token_file.load(kept), config)
+        return _checked(_told(token_file.load(kept), config), config)
     modality = registry.build("modality", config.data.modality)
-    return modality.prepare(
+    made = modality.prepare(
         path,
         tokenizer=registry.tokenizer_name(config.data.modality, config.data.tokenizer),
         pad_to=config.data.pad_to,
         heldout=config.data.heldout,
         **reading(modality, config.data),
     )
+    return _told(made, config)
+
+
+def _told(data: Any, config: TrainConfig) -> Any:
+    """A token file with what the network is always told, the same of every row, where it lacks that."""
+    told = unasked(config.conditions, len(data)).astype(np.float32)
+    named = {config.conditions[slot].name: told[:, slot] for slot in always_told(config.conditions)}
+    return replace(data, properties={**named, **data.properties}) if named else data
 
 
 def reading(modality: Modality, data: DataConfig) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class Given:
     mask: Path | None = None
 
 
+#: A row of which a part is kept: one entry a place, a token or None where it is free.
+Template = tuple[int | None, ...]
+
+
 @dataclass(frozen=True)
 class Kept:
     """Tokens that every row keeps.
@@ -78,14 +82,14 @@ class Kept:
 
     start: tuple[int, ...] = ()
     end: tuple[int, ...] = ()
-    whole: tuple[int | None, ...] = ()
+    whole: Template = ()
 
     @property
     def least(self) -> int:
         """The fewest tokens of a row that can keep them."""
         return len(self.whole) or len(self.start) + len(self.end)
 
-    def places(self, length: int) -> tuple[int | None, ...]:
+    def places(self, length: int) -> Template:
         """The tokens by place in a row of ``length``, None where free; MoldiffError where they do not fit."""
         if length < self.least or (self.whole and length != len(self.whole)):
             raise MoldiffError(f"given: got {self.least} places to keep, a row has {length}")

@@ -159,7 +159,7 @@ class Journal:
                 f"output: {self.part} has {self.rows} rows of an unfinished run; "
                 "go on with --resume, or delete it"
             )
-        differing = _differences(lines[0]["run"], identity)
+        differing = differences(lines[0]["run"], identity)
         if differing:
             raise MoldiffError(f"--resume: {self.part} is of another run: {'; '.join(differing)}")
         self._columns = lines[1]["columns"]
@@ -224,7 +224,7 @@ def _parsed(line: bytes, keys: Mapping[str, type]) -> dict[str, Any] | None:
     return found if all(isinstance(found.get(key), kind) for key, kind in keys.items()) else None
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What two runs differ in, as text."""
     before, after = _flat(old), _flat(new)
     return [

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from moldiff.assembly import build_objective
+from moldiff.conditions import unasked
 from moldiff.diffusion.random import RowRandom
 from moldiff.errors import MoldiffError
 from moldiff.generation import AUTO_TOKENS, Model
@@ -127,7 +128,7 @@ def _estimates(
 ) -> tuple[Floats, Floats | None]:
     """Estimates (B, times) of what the tokens cost, in nats, and (B,) what the length does, if known."""
     x_0 = torch.tensor(tokens, device=model.device)
-    cond = torch.full((len(x_0), len(model.card.conditions)), torch.nan, device=x_0.device)
+    cond = torch.from_numpy(unasked(model.card.conditions, len(x_0))).float().to(x_0.device)
     rows = Rows(
         torch.from_numpy(ids).to(x_0.device),
         x_0.shape[1],

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moldiff.files import written
+from moldiff.files import plain, written
 from moldiff.types import Modality
 
 
@@ -41,7 +41,7 @@ class Outcome:
 
     def to_json(self) -> str:
         """The summary as one JSON object; what is undefined, such as 0/0, is null."""
-        return json.dumps(_plain(self.summary), allow_nan=False)
+        return json.dumps(plain(self.summary), allow_nan=False)
 
     def save_summary(self, path: Path) -> None:
         """Writes the summary alone, to PATH.json."""
@@ -57,7 +57,7 @@ class Outcome:
         """Writes a page about the run: its summary, and the best and the first rows."""
         rows = pd.concat([self.best, self.first]) if len(self.best) else self.first
         frame = rows[~rows.index.duplicated()]
-        self.modality.report(frame, _plain(self.summary), self.training, path)
+        self.modality.report(frame, plain(self.summary), self.training, path)
 
     def _notes(self) -> dict[str, str]:
         """Where a picture comes from."""
@@ -72,12 +72,3 @@ class Outcome:
             "Versions": versions,
         }
         return {name: note for name, note in notes.items() if note}
-
-
-def _plain(value: Any) -> Any:
-    """The value with NaN as None, all the way down."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moldiff.conditions import ConditionSpec
+from moldiff.conditions import ConditionSpec, always_told
 from moldiff.errors import MoldiffError, listed
 from moldiff.files import check_source
 from moldiff.targets import Goals, Table, Target, TargetSampler, parse
@@ -73,8 +73,11 @@ class Alike:
     """The same targets for every row."""
 
     def __init__(self, table: Table, conditions: Sequence[ConditionSpec], texts: Sequence[str]) -> None:
-        self._targets = [parse(text, conditions, table) for text in texts]
-        self._sampler = TargetSampler(table, conditions, self._targets)
+        targets = [parse(text, conditions, table) for text in texts]
+        self._sampler = TargetSampler(table, conditions, targets)
+        # How an item is written shows in no property of it.
+        told = {conditions[slot].name for slot in always_told(conditions)}
+        self._targets = [target for target in targets if target.name not in told]
         thresholds = {c.name: c.threshold for c in conditions if c.kind == "class"}
         self.asked = {t.name: t.text + _meaning(t, thresholds.get(t.name)) for t in self._targets}
 
@@ -183,7 +186,9 @@ class ByLine:
         for name in file.cells:
             self._check(str(name))
         asked = [str(name) for name, column in file.cells.items() if (column != "").any()]
-        self.asked = dict.fromkeys(asked, f"by the lines of {file.path.name}")
+        told = {conditions[slot].name for slot in always_told(conditions)}
+        judged = [name for name in asked if name not in told]
+        self.asked = dict.fromkeys(judged, f"by the lines of {file.path.name}")
 
     def draw(self, ids: Ids, seed: int) -> Drawn:
         lengths, distance = np.zeros(len(ids), dtype=np.int64), np.zeros(len(ids))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from moldiff.checkpoint import HASHES, IN_TRAIN, LENGTHS, Card, Checkpoint, Origin, published, versions
 from moldiff.conditions import ConditionSpec
@@ -15,7 +16,9 @@ from moldiff.nn.classifier import Classifier
 from moldiff.nn.transformer import Transformer
 
 #: What a token file says of its source and the card repeats.
-_KEPT = ("source", "source_sha256", "rejected", "duplicates", "altered")
+_KEPT = ("source", "source_sha256", "rejected", "duplicates", "altered", "writings", "unwritten")
+#: Training rows in the table that targets are looked up in, at most; of more, so many drawn at random.
+TABLE_ROWS = 2**17
 
 
 def run_facts(config: TrainConfig, data: Any, steps_per_epoch: int, held_out: float | None) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def run_facts(config: TrainConfig, data: Any, steps_per_epoch: int, held_out: fl
         ("heldout_nats_per_row" if config.task == "classifier" else "heldout_nats_per_token"): held_out,
         "rows": len(data),
         "heldout_rows": int(data.heldout.sum()),
-        **{key: data.info.get(key) for key in _KEPT},
+        **{key: data.info[key] for key in _KEPT if key in data.info},
     }
 
 
@@ -43,14 +46,16 @@ def publish(
     """The published form of a trained network: weights, the table targets need, and the novelty reference."""
     train = ~data.heldout
     names = tuple(dict.fromkeys(c.name for c in conditions))
-    order = np.argsort(data.identities)
+    # What is written in several ways is one item.
+    hashes, first = np.unique(data.identities, return_index=True)
+    rows = _sample(np.flatnonzero(train))
     arrays = {
         **published(network),
-        LENGTHS: torch.from_numpy(data.lengths[train].astype(np.int16)),
+        LENGTHS: torch.from_numpy(data.lengths[rows].astype(np.int16)),
         # Half precision keeps three digits, more than a target needs, in half the bytes.
-        **{f"table.{n}": torch.from_numpy(data.properties[n][train]).half() for n in names},
-        HASHES: torch.from_numpy(data.identities[order]),
-        IN_TRAIN: torch.from_numpy(train[order]),
+        **{f"table.{n}": torch.from_numpy(data.properties[n][rows]).half() for n in names},
+        HASHES: torch.from_numpy(hashes),
+        IN_TRAIN: torch.from_numpy(train[first]),
     }
     # A path is of the machine that trained, not of the model.
     made_with = config.data.model_copy(update={"path": None, **settings(data)})
@@ -72,3 +77,10 @@ def publish(
         origin=origin,
     )
     return Checkpoint(card, arrays)
+
+
+def _sample(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most ``TABLE_ROWS`` of the rows, in order."""
+    if len(rows) <= TABLE_ROWS:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, TABLE_ROWS, replace=False))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from moldiff.chem import metrics, oracles
 from moldiff.chem.molecule import canonical, identity
 from moldiff.chem.work import HERE, Work
 from moldiff.errors import MoldiffError, unknown
+
+if TYPE_CHECKING:
+    from moldiff.guided import Loaded
 
 Floats = NDArray[np.float64]
 
@@ -104,7 +107,15 @@ def _data_sets() -> list[str]:
 def _of_model(name: str) -> Known:
     from moldiff import generation
 
-    model = generation.load(name, "cpu")
+    return of_model(name, generation.load(name, "cpu"))
+
+
+def of_model(name: str, model: Loaded) -> Known:
+    """The reference that a loaded model carries: hashes and a table of properties, no structures.
+
+    Raises:
+        MoldiffError: a model of something other than molecules.
+    """
     if not isinstance(model.reference, metrics.Reference):
         got = f"a model of {model.modality.name}"
         raise MoldiffError(f"reference {name}: got {got}, molecules are compared with molecules")

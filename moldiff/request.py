@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from moldiff.errors import MoldiffError, unknown
 from moldiff.plan import TargetFile, read_targets
 from moldiff.repair import check_rounds
 from moldiff.search import Search, searched
-from moldiff.types import Given
+from moldiff.types import Given, Template
 
 PRECISIONS = ("auto", "bf16", "fp32")
 GuidanceName = Literal["cfg", "cbg", "fudge"]
@@ -100,7 +101,12 @@ class Request:
     are drawn, by default ``DRAWS`` n. ``oracles`` are asked about every sample, each for at most
     ``oracle_timeout`` seconds. ``workers`` processes share the scoring. With ``search``, each row is the one
     that it keeps. ``guide`` is the guidance that ``scale`` is of. ``repair`` draws what is no item again, in
-    part, up to so many times. ``given`` is in every row.
+    part, up to so many times. ``given`` is in every row. With ``templates`` row i has the length of
+    the i-th and keeps its tokens, and n is their number.
+
+    What passes not all of ``filters``, names and bounds such as sa<=4, or shows a pattern of the file
+    ``filter_smarts``, keeps its row but counts as not sane does: ``unique``, pictures and ``diverse`` pass it
+    over. ``forbid`` names tokens that are never drawn. ``diverse`` rows far from one another are picked.
     """
 
     n: int
@@ -127,6 +133,11 @@ class Request:
     guide: Guide = field(default_factory=Guide)
     repair: int = 0
     given: Given = field(default_factory=Given)
+    templates: tuple[Template, ...] = ()
+    filters: tuple[str, ...] = ()
+    filter_smarts: Path | None = None
+    forbid: tuple[str, ...] = ()
+    diverse: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse counts below 1, and what is no count."""
@@ -135,6 +146,7 @@ class Request:
             "batch size": 1 if self.batch_size is None else self.batch_size,
             "max samples": 1 if self.max_samples is None else self.max_samples,
             "workers": self.workers,
+            "diverse": 1 if self.diverse is None else self.diverse,
         }
         for name, count in counts.items():
             if not isinstance(count, int) or count < 1:
@@ -166,8 +178,13 @@ class Request:
             raise MoldiffError(f"oracle timeout: got {limit:g}, needs seconds above 0")
         if self.max_samples is not None and not self.unique:
             raise MoldiffError(f"max samples: got {self.max_samples}, it goes with unique only")
+        if self.diverse is not None and self.diverse > self.n:
+            raise MoldiffError(f"diverse: got {self.diverse}, must be at most n, {self.n}")
         if self.max_samples is not None and self.max_samples < self.n:
             raise MoldiffError(f"max samples: got {self.max_samples}, must be at least n, {self.n}")
+        if self.templates and (self.n != len(self.templates) or self.unique or self.given != Given()):
+            got = f"got {len(self.templates)} for n {self.n}"
+            raise MoldiffError(f"templates: {got}, needs one a row, and neither unique nor a prompt")
         if self.targets_from is None:
             return
         for name, given in {"targets": self.targets, "unique": self.unique}.items():
@@ -208,6 +225,10 @@ class Request:
             found["search"] = self.search.facts()
         if self.repair:
             found["repair"] = self.repair
+        if self.templates:
+            found["templates"] = hashlib.sha256(repr(self.templates).encode()).hexdigest()
+        if self.forbid:
+            found["forbid"] = list(self.forbid)
         if self.given != Given():
             found["given"] = {
                 name: str(each) for name, each in asdict(self.given).items() if each is not None
@@ -276,6 +297,13 @@ class Asked(TypedDict, total=False):
     ending: str | None
     inpaint: str | Path | None
     mask: str | Path | None
+    templates: Sequence[Sequence[int | None]]
+    filters: str | Sequence[str]
+    filter_smarts: str | Path | None
+    max_sa: float | None
+    min_qed: float | None
+    forbid: str | Sequence[str]
+    diverse: int | None
 
 
 def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
@@ -295,12 +323,16 @@ def asked_for(n: int | None, **asked: Unpack[Asked]) -> Request:
     rest["search"] = searched(**{name: rest.pop(name) for name in named if name in rest})
     rest["guide"] = _guide(rest)
     rest["given"] = _given(rest)
+    rest["templates"] = tuple(tuple(each) for each in rest.pop("templates", ()))
+    rest |= _selected(rest)
     file, per_target = rest.pop("targets_from", None), rest.pop("per_target", None)
     if file is not None:
         rest["targets_from"] = read_targets(Path(file), 1 if per_target is None else per_target)
         n = rest["targets_from"].rows if n is None else n
     elif per_target is not None:
         raise MoldiffError(f"per target: got {per_target}, it goes with targets from a file only")
+    if n is None and rest["templates"]:
+        n = len(rest["templates"])
     if n is None:
         raise MoldiffError("n: got nothing, must be a whole number of at least 1")
     return Request(n, targets, options=options, **rest)
@@ -323,6 +355,21 @@ def _given(rest: dict[str, Any]) -> Given:
         raise MoldiffError("inpaint: got a picture or a mask without the other, give both")
     files = (None if each is None else Path(each) for each in (picture, mask))
     return Given(prompt, ending, *files)
+
+
+def _selected(rest: dict[str, Any]) -> dict[str, Any]:
+    """What keywords say of which rows are wanted; they are taken out of ``rest``."""
+    filters, forbid = (
+        (given,) if isinstance(given, str) else tuple(given)
+        for given in (rest.pop(name, None) or () for name in ("filters", "forbid"))
+    )
+    for name, bound in {"max_sa": "sa<=", "min_qed": "qed>="}.items():
+        limit = rest.pop(name, None)
+        filters += () if limit is None else (f"{bound}{limit}",)
+    names = tuple(name.strip() for text in forbid for name in text.split(","))
+    patterns = rest.pop("filter_smarts", None)
+    path = None if patterns is None else Path(patterns)
+    return {"filters": filters, "forbid": names, "filter_smarts": path}
 
 
 def spelt_targets(asked: str | Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class Saving:
 
     def _publish(self, outcome: Outcome) -> None:
         """Makes the file, and its summary."""
-        if self._out.suffix == JOURNAL and not self._stream.selects and not outcome.interrupted:
+        if self._out.suffix == JOURNAL and not self._stream.alters and not outcome.interrupted:
             outcome.save_summary(self._out)
             self._journal.become(self._out)
             return
@@ -112,7 +112,7 @@ class Saving:
             for frame in self._stream.selected(frame for frame, _ in self._journal.pieces()):
                 writer.append(frame)
             for frame in self._beyond:
-                writer.append(frame)
+                writer.append(self._stream.ranked(frame))
         outcome.save_summary(self._out)
         if not outcome.interrupted:
             self._journal.drop()

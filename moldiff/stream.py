@@ -12,12 +12,14 @@ import pandas as pd
 
 from moldiff import checkpoint
 from moldiff.batches import Batches, Loaded, Spent
+from moldiff.frames import wanted
 from moldiff.nn.precision import resolved
 from moldiff.outcome import Outcome
 from moldiff.plan import Ids, Plan
 from moldiff.repair import Repairs, columns
 from moldiff.request import Request
 from moldiff.search import PLAIN, REWARD, Gain
+from moldiff.selection import Selection
 from moldiff.targets import Table
 from moldiff.totals import Flags, Totals
 from moldiff.types import Measure
@@ -85,11 +87,14 @@ class Stream:
         self._gain = None if request.search is None else Gain()
         #: What a repair has mended; None without one.
         self._repairs = Repairs(model.modality, model.reference) if request.repair else None
+        self._selection = Selection(model.modality, request)
         self._settled = Spent()
         self._group = (0, 0)
         self._done = self._kept = 0
         #: Whether some of the rows that are drawn do not belong to the result.
         self.selects = request.unique
+        #: Whether the result is more or less than the rows as they are drawn.
+        self.alters = self.selects or self._selection.picks
         #: The numbers of rows after the first ``_done``, of an interrupted group.
         self._beyond: list[int] = []
         #: Whether the keyboard ended it.
@@ -168,6 +173,7 @@ class Stream:
             frame = self._model.modality.evaluate(raw, self._model.reference, self._request.workers)
             if self._measure is not None:
                 frame = self._measure.add(frame)
+            frame = self._selection.judged(frame)
         except KeyboardInterrupt:
             self.interrupted = True
             return None
@@ -196,12 +202,14 @@ class Stream:
             self._gain.add(frame)
         if self._repairs is not None:
             self._repairs.add(frame)
+        self._selection.count(frame)
         keep = np.ones(len(ids), dtype=bool)
         if self.selects:
             keep = _distinct(frame, first, self._request.n - self._kept)
             self._kept += int(keep.sum())
             self._progress(self._shown())
         self._totals.keep(ids[keep], frame[keep], first[keep])
+        self._selection.consider(frame[keep & first & wanted(frame)])
         return keep
 
     def _shown(self) -> int:
@@ -228,15 +236,20 @@ class Stream:
         return Piece(ids, frame, keep, state)
 
     def selected(self, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """Of all rows of this stream, from its first on, those that belong to the result."""
-        if not self.selects:
-            yield from frames
-            return
-        tally, missing = self._model.modality.tally(self._model.reference), self._request.n
+        """Of all rows of this stream, from its first on, those that belong to the result, ``ranked``."""
+        tally, missing, done = self._model.modality.tally(self._model.reference), self._request.n, 0
         for frame in frames:
-            keep = _distinct(frame, tally.add(frame), missing)
-            missing -= int(keep.sum())
-            yield frame[keep]
+            frame.index = pd.RangeIndex(done, done + len(frame))
+            done += len(frame)
+            if self.selects:
+                keep = _distinct(frame, tally.add(frame), missing)
+                missing -= int(keep.sum())
+                frame = frame[keep]
+            yield self.ranked(frame)
+
+    def ranked(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows, their numbers the index, with their places among the picked ones where any are asked for."""
+        return self._selection.ranked(frame)
 
     def identity(self) -> dict[str, Any]:
         """What fixes every row: two streams of which it is the same give the same rows; JSON."""
@@ -245,6 +258,7 @@ class Stream:
             "n": request.n,
             "seed": request.seed,
             **request.identity(),
+            **self._selection.identity(),
             "setting": self._batches.setting.model_dump(),
             "level": self._batches.level,
             **self._batches.guided.facts,
@@ -287,6 +301,7 @@ class Stream:
             "precision": resolved(self._model.device, request.precision),
             "targets": list(request.targets),
             **request.facts(),
+            **self._selection.facts(),
             **({} if self._gain is None else self._searched(self._gain)),
             "seed": request.seed,
             "model": card.name,
@@ -297,14 +312,15 @@ class Stream:
         if self.interrupted:
             facts["samples"] = _runs(self._done, self._beyond)
         whole = not self.interrupted and (not self.selects or self._kept == request.n)
+        chosen = self._selection.chosen()
         return Outcome(
             facts,
-            self._totals.best,
-            self._totals.first,
+            self._totals.best if chosen is None else chosen,
+            self.ranked(self._totals.first),
             self.interrupted,
             whole,
             self._model.modality,
-            self.table.properties,
+            self._totals.training,
         )
 
 
@@ -316,8 +332,8 @@ def _measure(model: Loaded, request: Request) -> Measure | None:
 
 
 def _distinct(frame: pd.DataFrame, first: Flags, most: int) -> Flags:
-    """Which rows (B,) are sane and the ``first`` of their kind, the first ``most`` of them."""
-    keep = first & frame["sane"].to_numpy(dtype=bool)
+    """Which rows (B,) are wanted and the ``first`` of their kind, the first ``most`` of them."""
+    keep = first & wanted(frame)
     out: Flags = keep & (np.cumsum(keep) <= most)
     return out
 

@@ -14,7 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec, NumericCondition
+from moldiff.conditions import (
+    CategoryCondition,
+    ClassCondition,
+    ConditionSpec,
+    NumericCondition,
+    always_told,
+)
 from moldiff.diffusion.random import RowRandom, Stream
 from moldiff.errors import MoldiffError
 
@@ -243,6 +249,16 @@ def _number(text: str) -> float:
     return float(text)
 
 
+def _implied(conditions: Sequence[ConditionSpec], asked: set[str]) -> list[Target]:
+    """What the network is always told, where nothing else is asked of it."""
+    told = (conditions[slot] for slot in always_told(conditions))
+    return [
+        Target(each.name, str(each.always), label=each.always, category=True)
+        for each in told
+        if isinstance(each, CategoryCondition) and each.name not in asked
+    ]
+
+
 @final
 class TargetSampler:
     """Draws each row's length and conditions; row i depends on (seed, i) alone.
@@ -253,7 +269,7 @@ class TargetSampler:
     Args:
         table: the training rows.
         conditions: the model's slots, in the network's order.
-        targets: what is asked; nothing asked leaves every slot null.
+        targets: what is asked; a slot of which nothing is asked is null, or what it always is.
     """
 
     def __init__(
@@ -262,7 +278,8 @@ class TargetSampler:
         names = [target.name for target in targets]
         if len(set(names)) < len(names):
             raise MoldiffError(f"targets: got {', '.join(names)}, ask one thing of a property")
-        self.table, self.conditions, self.targets = table, tuple(conditions), tuple(targets)
+        self.table, self.conditions = table, tuple(conditions)
+        self.targets = (*targets, *_implied(conditions, set(names)))
         distance = self._distance()
         count = min(len(distance), max(NEAREST, math.ceil(NEAREST_SHARE * len(distance))))
         # Rows of the wrong class stand in only where no row is of the right one.

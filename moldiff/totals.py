@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from moldiff.conditions import ConditionSpec
+from moldiff.conditions import ConditionSpec, always_told
+from moldiff.frames import wanted
 from moldiff.plan import Ids, Plan
 from moldiff.targets import Goals, Table
 from moldiff.types import Modality
@@ -56,8 +57,13 @@ class Totals:
         labels = {c.name: c for c in conditions if c.kind != "numeric"}
         self._achieved = {name: Achieved(labels.get(name)) for name in plan.asked}
         self._measured = {name: Moments() for name in measured}
+        self._together = Together(labels)
         self._missing: Counter[str] = Counter()
-        self._histograms = {name: Histogram(values) for name, values in table.properties.items()}
+        # How an item is written is no property of it.
+        told = {conditions[slot].name for slot in always_told(conditions)}
+        #: (N,) values of each property in the training rows.
+        self.training = {name: values for name, values in table.properties.items() if name not in told}
+        self._histograms = {name: Histogram(values) for name, values in self.training.items()}
         self.best = self.first = modality.evaluate([], reference)
         self._misses: Floats = np.empty(0)
 
@@ -67,6 +73,7 @@ class Totals:
         valid = frame["valid"].to_numpy(dtype=bool)
         for name, goal in goals.items():
             self._achieved[name].add(values[name], goal, valid)
+        self._together.add(values, goals, valid)
         for name, histogram in self._histograms.items():
             histogram.add(values[name][valid])
         for name, moments in self._measured.items():
@@ -79,7 +86,7 @@ class Totals:
         """Keeps the first and the best of rows ids (B,); only the ``first`` (B,) of an item may be best."""
         if len(self.first) < KEPT:
             self.first = _joined(self.first, frame.head(KEPT - len(self.first)))
-        good = first & frame["sane"].to_numpy(dtype=bool)
+        good = first & wanted(frame)
         misses = missed(self._plan.goals(ids), self._values(frame), self._table, len(frame))[good]
         both, misses = _joined(self.best, frame[good]), np.concatenate([self._misses, misses])
         order = ranked(both, misses)[:KEPT]
@@ -101,12 +108,58 @@ class Totals:
         }
         histograms = {name: histogram.facts() for name, histogram in self._histograms.items()}
         found = {**self._tally.summary(), "properties": properties, "histograms": histograms}
+        if properties:
+            found["together"] = {**self._together.facts(), "training_share": self._in_training()}
         if self._measured:
             found["measured"] = {
                 name: {**moments.facts(), "count": moments.count, "missing": self._missing[name]}
                 for name, moments in self._measured.items()
             }
         return found
+
+    def _in_training(self) -> float | None:
+        """The share of the training rows that have all that was asked; None where that is not one thing."""
+        rows = np.zeros(len(self._table.lengths), dtype=np.int64)
+        if self._plan.columns(rows[:1]):
+            return None
+        same = Together(self._together.classes)
+        same.add(self._table.properties, self._plan.goals(rows), np.ones(len(rows), dtype=bool))
+        share: float | None = same.facts()["share"]
+        return share
+
+
+@final
+class Together:
+    """How many rows have all that was asked of them, points aside, for which there is no inside.
+
+    Args:
+        classes: by property the condition by which it has classes.
+    """
+
+    def __init__(self, classes: Mapping[str, ConditionSpec]) -> None:
+        self.classes = classes
+        self._asked = self._fit = 0
+
+    def add(self, values: Mapping[str, Floats], goals: Mapping[str, Goals], valid: Flags) -> None:
+        """Takes values (B,) by property of rows asked ``goals``, of which the ``valid`` (B,) count."""
+        fit, asked = valid.copy(), np.zeros(len(valid), dtype=bool)
+        for name, goal in goals.items():
+            good, wanted = self.fits(name, values[name], goal)
+            fit &= good
+            asked |= wanted
+        self._asked += int((valid & asked).sum())
+        self._fit += int((fit & asked).sum())
+
+    def fits(self, name: str, values: Floats, goal: Goals) -> tuple[Flags, Flags]:
+        """Whether values (B,) are inside what is asked, and whether a range or a class is, (B,) each."""
+        ranges, classes = goal.low < goal.high, ~np.isnan(goal.label)
+        inside = (values >= goal.low) & (values <= goal.high)
+        encoded = self.classes[name].encode(values) if name in self.classes else values
+        return ~(ranges | classes) | (ranges & inside) | (classes & (encoded == goal.label)), ranges | classes
+
+    def facts(self) -> dict[str, Any]:
+        """Of the valid rows of which a range or a class is asked, the share that has all; None of none."""
+        return {"rows": self._asked, "share": self._fit / self._asked if self._asked else None}
 
 
 @final

@@ -32,7 +32,7 @@ from moldiff.assembly import (
 )
 from moldiff.calibration import reliability
 from moldiff.checkpoint import CARD, Card, Checkpoint
-from moldiff.conditions import fit_all
+from moldiff.conditions import always_told, fit_all
 from moldiff.config import OptimizerConfig, TrainConfig
 from moldiff.diffusion.classification import FRAME, ClassifierObjective, PrefixObjective
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
@@ -103,6 +103,7 @@ class Trainee(lightning.LightningModule):
         self.classifies = config.task == "classifier"
         if self.classifies:
             self.shared["task"] = config.task
+        self.always = list(always_told(config.conditions))
         self.random = RowRandom(config.seed)
         self.objective = objective_of(process, self.random, config)
         whole = config.model_copy(update={"t_min": 0.0, "correction": None})
@@ -130,7 +131,9 @@ class Trainee(lightning.LightningModule):
         if self.classifies:
             weight = len(batch.tokens)
         elif batch.cond is not None:
-            batch = replace(batch, cond=torch.full_like(batch.cond, torch.nan))
+            bare = torch.full_like(batch.cond, torch.nan)
+            bare[:, self.always] = batch.cond[:, self.always]
+            batch = replace(batch, cond=bare)
         nll = self.held_out(self.network, batch).nll
         self.log("heldout_nll", nll, batch_size=weight, on_epoch=True, prog_bar=True, sync_dist=True)
 
@@ -179,9 +182,11 @@ class Trainee(lightning.LightningModule):
     def _hide(self, batch: Batch) -> Batch:
         if batch.cond is None or self.classifies:
             return batch
-        slots = batch.cond.shape[1]
-        uniform = self.random.uniform(batch.rows, batch.step, slots + 1, Stream.CONDITION)
-        return replace(batch, cond=self.dropout(batch.cond, uniform))
+        hidden = [slot for slot in range(batch.cond.shape[1]) if slot not in self.always]
+        uniform = self.random.uniform(batch.rows, batch.step, len(hidden) + 1, Stream.CONDITION)
+        cond = batch.cond.clone()
+        cond[:, hidden] = self.dropout(batch.cond[:, hidden], uniform)
+        return replace(batch, cond=cond)
 
 
 def precision(config: TrainConfig) -> Any:

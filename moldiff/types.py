@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from moldiff.errors import MoldiffError
+from moldiff.frames import Measure as Measure
+from moldiff.frames import Picker as Picker
+from moldiff.frames import Screen as Screen
+from moldiff.frames import Tally as Tally
+from moldiff.frames import Writer as Writer
 from moldiff.items import Balance as Balance
 from moldiff.items import Fault as Fault
 from moldiff.items import Given as Given
 from moldiff.items import Judge as Judge
 from moldiff.items import Kept as Kept
+from moldiff.items import Template as Template
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
@@ -141,52 +146,6 @@ class Tokenizer(Protocol[T]):
         ...
 
 
-class Writer(Protocol):
-    """An open file that takes a table in pieces; how it is cut does not change the file."""
-
-    def append(self, frame: pd.DataFrame) -> None:
-        """Writes the rows of ``frame``; the columns of the first are those of all."""
-        ...
-
-    def close(self) -> None:
-        """Ends the file."""
-        ...
-
-
-class Tally(Protocol):
-    """Counts over a table that comes in pieces; it keeps no row, only a hash for each distinct item."""
-
-    def add(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
-        """Whether each row (N,) is the first to show its valid item, among all rows so far."""
-        ...
-
-    def summary(self) -> dict[str, Any]:
-        """The counts and rates of all rows so far."""
-        ...
-
-
-class Measure(Protocol):
-    """Oracles that are ready to be asked about the items of tables."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns that they fill."""
-        ...
-
-    @property
-    def maximize(self) -> tuple[bool, ...]:
-        """By column, whether larger is better when nothing else is said."""
-        ...
-
-    def add(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The table with its new columns: the oracles' values, NaN where there is none, and why."""
-        ...
-
-    def close(self) -> None:
-        """Ends what the oracles have started."""
-        ...
-
-
 class Modality(Protocol):
     """What items are: how they are read, spelt in tokens, checked, measured, drawn and written."""
 
@@ -269,6 +228,14 @@ class Modality(Protocol):
         """The tokens that every row keeps; MoldiffError for what does not go with the modality."""
         ...
 
+    def forbidden(self, tokenizer: Tokenizer[Any], names: Sequence[str]) -> tuple[int, ...]:
+        """The tokens that names forbid, increasing.
+
+        Raises:
+            MoldiffError: a name that is of no token, nothing left to make an item of, or a modality without.
+        """
+        ...
+
     def fault(self, tokenizer: Tokenizer[Any], ids: Sequence[int], reach: int = 0) -> Fault | None:
         """What is wrong with the item that a row of tokens spells, None where it is valid.
 
@@ -294,6 +261,23 @@ class Modality(Protocol):
             workers: processes to share the work.
             timeout: seconds that one item may take; None for no limit.
         """
+        ...
+
+    def screen(self, filters: Sequence[str], patterns: Path | None, *, workers: int = 1) -> Screen:
+        """What lets the sane items of such a table pass or not.
+
+        Args:
+            filters: names and bounds, as the modality spells them.
+            patterns: a file of patterns that no item may show.
+            workers: processes to share the work.
+
+        Raises:
+            MoldiffError: a filter that there is not, filters that nothing passes, or a modality without.
+        """
+        ...
+
+    def picker(self) -> Picker:
+        """What picks items far from one another; MoldiffError for a modality without."""
         ...
 
     def summarise(self, frame: pd.DataFrame, reference: Any) -> dict[str, Any]:

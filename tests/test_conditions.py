@@ -11,8 +11,10 @@ from moldiff.conditions import (
     ClassCondition,
     ConditionSpec,
     NumericCondition,
+    always_told,
     encode_all,
     fit_all,
+    unasked,
 )
 from moldiff.errors import MoldiffError
 
@@ -120,3 +122,13 @@ def test_categories_are_those_of_all_rows() -> None:
     assert fitted.classes == 4
     with pytest.raises(MoldiffError, match="fit it"):
         CategoryCondition(name="p").encode(VALUES)
+
+
+def test_what_is_always_told_is_told_where_nothing_is_asked() -> None:
+    specs: tuple[ConditionSpec, ...] = (
+        NumericCondition(name="p"),
+        CategoryCondition(name="kind", always=1),
+        CategoryCondition(name="other"),
+    )
+    assert always_told(specs) == (1,)
+    np.testing.assert_array_equal(unasked(specs, 2), [[np.nan, 1, np.nan]] * 2)

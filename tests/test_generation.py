@@ -75,6 +75,10 @@ def test_the_summary_adds_up(qm9: Generation) -> None:
     assert asked["asked"] == "0.3..0.6"
     assert asked["mean"] == pytest.approx(achieved.mean())
     assert asked["share_inside"] == pytest.approx(achieved.between(0.3, 0.6).mean())
+    assert facts["together"]["share"] == asked["share_inside"]
+    known = load("qm9", device="cpu").table.properties["qed"]
+    inside = ((known >= 0.3) & (known <= 0.6)).mean()
+    assert facts["together"]["training_share"] == pytest.approx(inside)
     assert {"moldiff", "torch", "rdkit", "python"} <= set(facts["versions"])
 
 

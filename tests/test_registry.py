@@ -52,7 +52,7 @@ def test_the_tables_are_disjoint_from_typos() -> None:
 def test_an_option_that_a_row_does_not_take_is_refused_with_those_it_takes() -> None:
     with pytest.raises(MoldiffError, match="got option 'nu', it takes rate"):
         registry.build("condition dropout", "drop-all", nu=1)
-    with pytest.raises(MoldiffError, match="got option 'nu', it takes none"):
+    with pytest.raises(MoldiffError, match="got option 'nu', it takes always"):
         registry.build("guidance", "cfg", 2.0, nu=1)
 
 

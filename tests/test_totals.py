@@ -8,7 +8,7 @@ import pytest
 
 from moldiff.conditions import CategoryCondition, ClassCondition
 from moldiff.targets import Goals, Target
-from moldiff.totals import BINS, KEPT, Achieved, Histogram, Moments, missed, ranked
+from moldiff.totals import BINS, KEPT, Achieved, Histogram, Moments, Together, missed, ranked
 
 RNG = np.random.default_rng(0)
 VALUES = np.where(RNG.random(500) < 0.05, np.nan, RNG.normal(100.0, 2.0, 500))
@@ -53,6 +53,27 @@ def test_a_class_has_the_share_in_it() -> None:
         share = ((KNOWN > 101) == bool(label)).mean()
         found = achieved(goals(label=label), threshold=101.0)
         assert found == pytest.approx({**MOMENTS, "share_in_class": share}, rel=1e-12)
+
+
+def test_all_that_is_asked_counts_together_and_a_point_has_no_inside() -> None:
+    nan = np.full(4, np.nan)
+    low, high = np.zeros(4), np.ones(4)
+    goals = {
+        "range": Goals(low, high, nan),
+        "class": Goals(nan, nan, np.ones(4), category=True),
+        "point": Goals(low, low, nan),
+    }
+    values = {
+        "range": np.array([0.5, 0.5, 2.0, 0.5]),
+        "class": np.array([1.0, 0.0, 1.0, 1.0]),
+        "point": np.full(4, 7.0),
+    }
+    together = Together({})
+    together.add(values, goals, np.array([True, True, True, False]))
+    assert together.facts() == {"rows": 3, "share": 1 / 3}
+    alone = Together({})
+    alone.add(values, {"point": goals["point"]}, np.ones(4, dtype=bool))
+    assert alone.facts() == {"rows": 0, "share": None}
 
 
 def test_rows_that_are_asked_nothing_do_not_count() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype
 
 from moldiff.chem.oracles import Oracle
+from moldiff.frames import DIVERSE, PASSES, wanted
 
 Floats = NDArray[np.float64]
 
@@ -20,7 +21,7 @@ Window = tuple[float, float]
 PER_ROW = "target_"
 """Opens the name of a column that holds what was asked of each row."""
 
-FIXED = ("smiles", "raw", "valid", "sane", "reason", "novel")
+FIXED = ("smiles", "raw", "valid", "sane", "reason", "novel", PASSES)
 """The columns of a table that are no properties."""
 
 _CLASS = re.compile(r"\((not )?above ([^()]+)\)")
@@ -82,6 +83,8 @@ def order(
 ) -> list[int]:
     """The places of the rows: sane ones first, then novel ones, then the nearest to what was asked.
 
+    Before sane ones go those that pass the filters too, and before these the picked ones, in their order.
+
     Nearness is summed over the properties in standard deviations of the training rows; of a class, the
     further into it the better. Where nothing was asked, ``otherwise`` counts in its place, in its own
     direction; without that, the order of the rows.
@@ -93,7 +96,10 @@ def order(
         values = frame[otherwise.name].to_numpy(dtype=float)
         miss = np.nan_to_num(-values if otherwise.maximize else values, nan=np.inf)
     sane, novel = (frame[name].to_numpy(dtype=bool) for name in ("sane", "novel"))
-    return [int(place) for place in np.lexsort((miss, ~novel, ~sane))]
+    rank = np.full(len(frame), np.inf)
+    if DIVERSE in frame:
+        rank = frame[DIVERSE].to_numpy(dtype=float, na_value=np.inf)
+    return [int(place) for place in np.lexsort((miss, ~novel, ~sane, ~wanted(frame), rank))]
 
 
 def properties(frame: pd.DataFrame) -> list[str]:

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from moldiff.chem.work import HERE, Work
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Kind = TypeVar("Kind")
 
 #: What counts as a molecule of quality in the protocol of SAFE-GPT and GenMol.
 LEAST_QED, LARGEST_SA = 0.6, 4.0
@@ -61,9 +62,19 @@ def scaffold_similarity(found: Mapping[Scaffold, int], known: Mapping[Scaffold, 
         {scaffold: count for scaffold, count in counts.items() if scaffold.rings >= SCAF_RINGS}
         for counts in (found, known)
     )
+    return cosine(ours, theirs)
+
+
+def cosine(ours: Mapping[Kind, int], theirs: Mapping[Kind, int]) -> float:
+    """The cosine of two counts of kinds, 0 to 1: 1 for equal shares; NaN where either side has none.
+
+    Args:
+        ours: how many there are of each kind, above 0.
+        theirs: the same for the other set.
+    """
     if not ours or not theirs:
         return math.nan
-    product = sum(count * theirs.get(scaffold, 0) for scaffold, count in ours.items())
+    product = sum(count * theirs.get(kind, 0) for kind, count in ours.items())
     return product / (math.hypot(*ours.values()) * math.hypot(*theirs.values()))
 
 

@@ -282,6 +282,17 @@ def novel_mean(values: NDArray[np.float64], novelty: Novelty) -> dict[str, float
     return {mark: mean.value() for mark, mean in means.items()}
 
 
+def unique_at(checks: Sequence[Check], k: int) -> float:
+    """MOSES's unique@k: distinct canonical SMILES among the first k valid / k; NaN where fewer are valid.
+
+    Args:
+        checks: the verdicts in the order of the draws, N.
+        k: at least 1.
+    """
+    first = [each.canonical for each in checks if each.valid][:k]
+    return len(set(first)) / k if len(first) == k else float("nan")
+
+
 def summarise(
     raw: Sequence[str], checks: Sequence[Check], reference: Reference | None = None
 ) -> dict[str, object]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, rdMolDescriptors
 
-from moldiff.chem import structure
+from moldiff.chem import goals, structure
 from moldiff.chem.molecule import map_chunks, parse
 from moldiff.chem.worker import tick
 from moldiff.errors import unknown
@@ -31,6 +31,8 @@ class Oracle:
         maximize: whether larger is better when nothing else is asked for.
         unit: the unit, empty for a pure number.
         description: one line for a table.
+        least: no value is below it.
+        most: no value is above it.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Oracle:
     maximize: bool
     unit: str
     description: str
+    least: float = 0.0
+    most: float = math.inf
 
     def __call__(self, smiles: Sequence[str | None]) -> NDArray[np.float64]:
         """The values, (N,); NaN where a string is None or unreadable or the property fails."""
@@ -55,6 +59,7 @@ class Family:
         make: from the argument to the function of a molecule.
         maximize: as in `Oracle`.
         description: one line for a table.
+        most: as in `Oracle`.
     """
 
     name: str
@@ -62,11 +67,12 @@ class Family:
     make: Callable[[str], Callable[[Chem.Mol], float]]
     maximize: bool
     description: str
+    most: float = math.inf
 
     def oracle(self, argument: str) -> Oracle:
         """The property for one argument; MoldiffError where RDKit cannot read that."""
         name = f"{self.name}:{argument}"
-        return Oracle(name, self.make(argument), self.maximize, "", self.description)
+        return Oracle(name, self.make(argument), self.maximize, "", self.description, most=self.most)
 
 
 def oracle(name: str) -> Oracle:
@@ -151,9 +157,9 @@ def _value(function: Callable[[Chem.Mol], float], mol: Chem.Mol) -> float:
 
 # Their order is that of the columns in tables, models and token files.
 _ALWAYS = (
-    Oracle("qed", QED.qed, True, "", "quantitative estimate of drug-likeness, 0 to 1"),
-    Oracle("logp", structure.logp, True, "", "octanol-water partition, Wildman-Crippen log P"),
-    Oracle("sa", structure.sa, False, "", "synthetic accessibility, 1 (easy) to 10 (hard)"),
+    Oracle("qed", QED.qed, True, "", "quantitative estimate of drug-likeness, 0 to 1", most=1.0),
+    Oracle("logp", structure.logp, True, "", "octanol-water partition, Wildman-Crippen log P", -math.inf),
+    Oracle("sa", structure.sa, False, "", "synthetic accessibility, 1 (easy) to 10 (hard)", 1.0, 10.0),
     Oracle("tpsa", rdMolDescriptors.CalcTPSA, False, "A^2", "topological polar surface area, N and O"),
     Oracle("mw", rdMolDescriptors._CalcMolWt, False, "g/mol", "average molecular weight"),
     Oracle("ring_count", structure.ring_count, True, "", "rings, symmetrised smallest set (GetSymmSSSR)"),
@@ -163,14 +169,24 @@ _ALWAYS = (
 )
 _ON_REQUEST = (
     Oracle("rotatable_bonds", structure.rotatable_bonds, False, "", "rotatable bonds, amide C-N not counted"),
-    Oracle("fraction_csp3", rdMolDescriptors.CalcFractionCSP3, True, "", "sp3 share of the carbons, 0 to 1"),
-    Oracle("np_score", structure.np_score, True, "", "natural-product likeness (Ertl), about -5 to 5"),
+    Oracle(
+        "fraction_csp3",
+        rdMolDescriptors.CalcFractionCSP3,
+        True,
+        "",
+        "sp3 share of the carbons, 0 to 1",
+        most=1.0,
+    ),
+    Oracle(
+        "np_score", structure.np_score, True, "", "natural-product likeness (Ertl), about -5 to 5", -math.inf
+    ),
     Oracle("pains", structure.pains, False, "", "PAINS alerts that match: assay interference"),
     Oracle("brenk", structure.brenk, False, "", "Brenk's alerts that match: reactive, toxic, unstable"),
     Oracle("nih", structure.nih, False, "", "NIH alerts that match: reactive, assay interference"),
 )
+_GOALS = tuple(Oracle(name, goals.goal(name), True, "", goals.described(name)) for name in goals.GOALS)
 
-BUILT_IN: dict[str, Oracle] = {row.name: row for row in (*_ALWAYS, *_ON_REQUEST)}
+BUILT_IN: dict[str, Oracle] = {row.name: row for row in (*_ALWAYS, *_ON_REQUEST, *_GOALS)}
 """Every property by name."""
 
 ORACLES: dict[str, Oracle] = {row.name: row for row in _ALWAYS}
@@ -178,11 +194,21 @@ ORACLES: dict[str, Oracle] = {row.name: row for row in _ALWAYS}
 
 _FAMILY_ROWS = (
     Family(
-        "similarity", "SMILES", structure.similarity, True, "ECFP4 Tanimoto similarity to a molecule, 0 to 1"
+        "similarity",
+        "SMILES",
+        structure.similarity,
+        True,
+        "ECFP4 Tanimoto similarity to a molecule, 0 to 1",
+        1.0,
     ),
     Family("smarts", "PATTERN", structure.matches, True, "places where a SMARTS pattern matches"),
     Family(
-        "scaffold", "SMILES", structure.has_scaffold, True, "1 for the Murcko scaffold of a molecule, else 0"
+        "scaffold",
+        "SMILES",
+        structure.has_scaffold,
+        True,
+        "1 for the Murcko scaffold of a molecule, else 0",
+        1.0,
     ),
 )
 

@@ -35,6 +35,12 @@ _BOND_LENGTH = 30.0
 _MAX_SIDE = 30_000
 """The longest side of a picture, in pixels; Cairo refuses more than 32,767."""
 
+_LIT = (0.99, 0.85, 0.55)
+"""What highlights atoms, as shares of red, green and blue."""
+
+Cell = tuple[Chem.Mol, Sequence[int]]
+"""A molecule and the atoms of it that are highlighted."""
+
 Line = tuple[int, int, str]
 """A line of caption: its centre in pixels from the left and the top, and its text."""
 
@@ -45,6 +51,7 @@ def grid(
     path: Path,
     columns: int = 5,
     notes: Mapping[str, str] | None = None,
+    lit: Sequence[Sequence[int]] | None = None,
 ) -> None:
     """Write a grid of molecules, row by row, to a PNG or SVG file.
 
@@ -53,6 +60,7 @@ def grid(
         captions: one a molecule; a line break starts the second of at most two lines.
         path: where to write; the suffix, .png or .svg, names the format.
         columns: molecules a row, at least 1.
+        lit: one a molecule, the atoms that are highlighted, with the bonds between them.
         notes: what is written into the file unseen, text by keyword: PNG text chunks, or SVG metadata.
 
     Raises:
@@ -73,9 +81,8 @@ def grid(
     if max(columns * WIDTH, rows * HEIGHT) > _MAX_SIDE:
         size = f"{columns * WIDTH} x {rows * HEIGHT}"
         raise MoldiffError(f"a picture is at most {_MAX_SIDE} pixels a side: got {size}")
-    drawn = render(
-        [prepared(each) for each in smiles], _lines(captions, columns), (rows, columns), notes or {}
-    )
+    cells = [(prepared(each), atoms) for each, atoms in zip(smiles, lit or [()] * len(smiles), strict=True)]
+    drawn = render(cells, _lines(captions, columns), (rows, columns), notes or {})
     with written(path) as part:
         part.write_bytes(drawn)
 
@@ -106,7 +113,7 @@ def prepared(smiles: str) -> Chem.Mol:
     return mol
 
 
-def _draw(canvas: Any, mols: list[Chem.Mol]) -> Any:
+def _draw(canvas: Any, cells: list[Cell]) -> Any:
     """What the canvas holds once the molecules stand on it, room for the captions left blank."""
     options = canvas.drawOptions()
     options.setBackgroundColour((1.0, 1.0, 1.0))
@@ -115,16 +122,27 @@ def _draw(canvas: Any, mols: list[Chem.Mol]) -> Any:
     options.fixedBondLength = _BOND_LENGTH
     options.padding = 0.06
     options.legendFraction = _CAPTION / HEIGHT
-    canvas.DrawMolecules(mols, legends=[" "] * len(mols))
+    options.setHighlightColour(_LIT)
+    atoms = [list(lit) for _, lit in cells]
+    bonds = [_between(mol, lit) for mol, lit in cells]
+    mols = [mol for mol, _ in cells]
+    canvas.DrawMolecules(mols, legends=[" "] * len(mols), highlightAtoms=atoms, highlightBonds=bonds)
     canvas.FinishDrawing()
     return canvas.GetDrawingText()
 
 
-def _png(mols: list[Chem.Mol], lines: list[Line], size: tuple[int, int], notes: Mapping[str, str]) -> bytes:
+def _between(mol: Chem.Mol, atoms: Sequence[int]) -> list[int]:
+    """The bonds of a molecule whose two ends are among the atoms."""
+    inside = set(atoms)
+    ends = ((bond.GetIdx(), {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()}) for bond in mol.GetBonds())
+    return [number for number, both in ends if both <= inside]
+
+
+def _png(cells: list[Cell], lines: list[Line], size: tuple[int, int], notes: Mapping[str, str]) -> bytes:
     """The grid as a PNG file, the notes as its text chunks."""
     rows, columns = size
     canvas = rdMolDraw2D.MolDraw2DCairo(columns * WIDTH, rows * HEIGHT, WIDTH, HEIGHT)
-    image = Image.open(io.BytesIO(_draw(canvas, mols))).convert("RGB")
+    image = Image.open(io.BytesIO(_draw(canvas, cells))).convert("RGB")
     # RDKit sets the second line of its own captions onto the first.
     pen, font = ImageDraw.Draw(image), ImageFont.load_default(_FONT)
     for x, y, text in lines:
@@ -137,7 +155,7 @@ def _png(mols: list[Chem.Mol], lines: list[Line], size: tuple[int, int], notes: 
     return file.getvalue()
 
 
-def _svg(mols: list[Chem.Mol], lines: list[Line], size: tuple[int, int], notes: Mapping[str, str]) -> bytes:
+def _svg(cells: list[Cell], lines: list[Line], size: tuple[int, int], notes: Mapping[str, str]) -> bytes:
     """The grid as an SVG file, the captions as text that can be searched, the notes as JSON metadata."""
     rows, columns = size
     canvas = rdMolDraw2D.MolDraw2DSVG(columns * WIDTH, rows * HEIGHT, WIDTH, HEIGHT)
@@ -147,11 +165,11 @@ def _svg(mols: list[Chem.Mol], lines: list[Line], size: tuple[int, int], notes: 
     )
     # JSON's escapes keep out the control characters that XML has no way to write.
     metadata = f"<metadata>{escape(json.dumps(dict(notes)))}</metadata>\n" if notes else ""
-    head, end, tail = str(_draw(canvas, mols)).rpartition("</svg>")
+    head, end, tail = str(_draw(canvas, cells)).rpartition("</svg>")
     return f"{head}{captions}{metadata}{end}{tail}".encode()
 
 
-FORMATS: dict[str, Callable[[list[Chem.Mol], list[Line], tuple[int, int], Mapping[str, str]], bytes]] = {
+FORMATS: dict[str, Callable[[list[Cell], list[Line], tuple[int, int], Mapping[str, str]], bytes]] = {
     ".png": _png,
     ".svg": _svg,
 }

@@ -19,6 +19,7 @@ from moldiff.chem.asked import Floats
 from moldiff.chem.report_facts import Facts
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import written
+from moldiff.frames import DIVERSE, wanted
 
 SUFFIXES = (".html", ".htm")
 
@@ -98,6 +99,8 @@ def render(
         "scatters": _scatters(frame, first, wanted),
         "ranked": None if wanted else ranked,
         "best": _gallery(frame, _distinct(frame, order), told),
+        "passing": " that passes the filters" if facts.get("filtered") else "",
+        "picked": bool(facts.get(DIVERSE)),
         "first": len(first) if len(first) < len(frame) else None,
         "typical": _gallery(frame, _sample(frame, first, facts.get("seed")), told),
         "rejects": report_facts.rejects(facts, frame),
@@ -200,11 +203,11 @@ def _scatters(frame: pd.DataFrame, first: Places, wanted: Mapping[str, Floats]) 
 
 
 def _distinct(frame: pd.DataFrame, order: Sequence[int]) -> list[int]:
-    """The places of the first distinct sane molecules in that order."""
-    sane, smiles = frame["sane"].to_numpy(dtype=bool), frame["smiles"].tolist()
+    """The places of the first distinct sane molecules in that order; of filtered ones, of those that pass."""
+    good, smiles = wanted(frame), frame["smiles"].tolist()
     found: dict[str, int] = {}
     for place in order:
-        if sane[place]:
+        if good[place]:
             found.setdefault(smiles[place], int(place))
     return list(found.values())[:SHOWN]
 
@@ -221,8 +224,8 @@ def _first(frame: pd.DataFrame, facts: Facts) -> Places:
 
 
 def _sample(frame: pd.DataFrame, places: Places, seed: Any) -> list[int]:
-    """Some of the places whose rows are sane, drawn without replacement, the same for the same seed."""
-    places = places[frame["sane"].to_numpy(dtype=bool)[places]]
+    """Some of the places whose rows are sane and pass, drawn without replacement, one way for each seed."""
+    places = places[wanted(frame)[places]]
     rng = np.random.default_rng(abs(seed) if isinstance(seed, int) else 0)
     return sorted(int(place) for place in rng.choice(places, min(SHOWN, len(places)), replace=False))
 
@@ -270,7 +273,7 @@ def _table(frame: pd.DataFrame, order: Sequence[int]) -> dict[str, Any]:
                 "drawing": drawing,
                 "text": text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…",
                 "valid": valid,
-                "state": "sane" if row["sane"] else str(row["reason"]),
+                "state": "sane" if pd.isna(row["reason"]) else str(row["reason"]),
                 "novel": bool(row["novel"]),
                 "cells": [(column.cells[place], column.text) for column in columns],
             }

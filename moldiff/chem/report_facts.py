@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from moldiff.chem.filters import FILTERS, SMARTS
 from moldiff.chem.oracles import Oracle, oracle
 from moldiff.errors import MoldiffError
+from moldiff.frames import FILTERED
 
 REASONS = {
     "empty": "no character",
@@ -102,7 +104,11 @@ def notices(facts: Facts, held: int) -> Iterator[str]:
         yield f"The call was interrupted: {drawn:,} of {requested:,} samples were drawn."
     kept = facts.get("kept", drawn)
     if kept < drawn:
-        yield f"The figures count all {drawn:,} samples, of which {kept:,} distinct sane ones were kept."
+        passing = "that pass the filters " if facts.get("filtered") else ""
+        yield (
+            f"The figures count all {drawn:,} samples, of which {kept:,} distinct sane ones "
+            f"{passing}were kept."
+        )
     if held < kept:
         yield f"The molecules shown and the table are taken from {held:,} of {kept:,} samples."
     found = facts.get("repaired") or {}
@@ -199,21 +205,34 @@ _FIGURES = (
 
 
 def rejects(facts: Facts, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The samples that are not sane by reason, the most frequent first."""
+    """The samples that are not sane or that a filter rejects, by reason, the most frequent first."""
     counts = facts.get("rejects")
     if counts is None:
         counts = frame["reason"].dropna().value_counts().to_dict()
+    filtered = (facts.get("filtered") or {}).get("rejected", {})
+    counts = counts | {FILTERED + name: count for name, count in filtered.items() if count}
     drawn, most = facts.get("drawn", len(frame)), max(counts.values(), default=0)
     return [
         {
             "reason": reason,
-            "about": REASONS.get(reason, ""),
+            "about": REASONS.get(reason, "") or _missed(reason),
             "count": number(count),
             "percent": percent(count / drawn) if drawn else NONE,
             "share": count / most if most else 0.0,
         }
         for reason, count in sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
     ]
+
+
+def _missed(reason: str) -> str:
+    """What a molecule that a filter rejects was to be; empty for another reason."""
+    name = reason.removeprefix(FILTERED)
+    if name == reason:
+        return ""
+    return f"sane, but not: {FILTERS[name].description if name in FILTERS else _ASKED.get(name, name)}"
+
+
+_ASKED = {SMARTS: "no match of a pattern of the file"}
 
 
 def made(facts: Facts) -> list[tuple[str, str, str]]:

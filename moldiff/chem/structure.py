@@ -73,6 +73,20 @@ def nih(mol: Chem.Mol) -> int:
     return len(_alerts("NIH").GetMatches(mol))
 
 
+def first_alert(catalogue: str, mol: Chem.Mol) -> str | None:
+    """The name of the first alert of ``PAINS``, ``BRENK`` or ``NIH`` that matches; None where none does."""
+    found = _alerts(catalogue).GetFirstMatch(mol)
+    # RDKit numbers the PAINS in brackets behind their names.
+    return None if found is None else str(found.GetDescription()).partition("(")[0]
+
+
+def pattern(smarts: str) -> Chem.Mol | None:
+    """The pattern that a SMARTS spells; None where RDKit reads none with an atom in it."""
+    with rdBase.BlockLogs():
+        query = Chem.MolFromSmarts(smarts)
+    return query if query is not None and query.GetNumAtoms() else None
+
+
 def scaffold(mol: Chem.Mol) -> str:
     """The Murcko scaffold as canonical SMILES; empty where there is no ring."""
     return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(mol)))
@@ -93,16 +107,15 @@ def similarity(smiles: str) -> Callable[[Chem.Mol], float]:
     return similar
 
 
-def matches(pattern: str) -> Callable[[Chem.Mol], float]:
+def matches(smarts: str) -> Callable[[Chem.Mol], float]:
     """The number of places, as sets of atoms, where a SMARTS pattern matches, at most `MOST_MATCHES`.
 
     Raises:
         MoldiffError: RDKit cannot read the pattern.
     """
-    with rdBase.BlockLogs():
-        query = Chem.MolFromSmarts(pattern)
-    if query is None or not query.GetNumAtoms():
-        raise MoldiffError(f"smarts: got {pattern!r}, which is not a SMARTS pattern")
+    query = pattern(smarts)
+    if query is None:
+        raise MoldiffError(f"smarts: got {smarts!r}, which is not a SMARTS pattern")
 
     def count(mol: Chem.Mol) -> float:
         return len(mol.GetSubstructMatches(query, maxMatches=MOST_MATCHES))

@@ -11,12 +11,15 @@ import typer
 from typer import BadParameter
 from typer.exceptions import TyperException
 
+from moldiff.cli.benchmark import benchmark_app
 from moldiff.cli.compare import compare
 from moldiff.cli.data import data_app
+from moldiff.cli.design import design_app
 from moldiff.cli.evaluate import evaluate
 from moldiff.cli.generate import generate
 from moldiff.cli.likelihood import likelihood
 from moldiff.cli.models import models, show
+from moldiff.cli.optimize import optimize
 from moldiff.cli.oracle import oracle_app
 from moldiff.cli.pareto import pareto
 from moldiff.cli.score import score
@@ -43,12 +46,15 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(likelihood)
 app.command()(score)
+app.command()(optimize)
 app.command()(pareto)
 app.command()(compare)
 app.command()(models)
 app.command()(show)
 app.add_typer(data_app, name="data")
+app.add_typer(design_app, name="design")
 app.add_typer(oracle_app, name="oracle")
+app.add_typer(benchmark_app, name="benchmark")
 
 
 def main() -> None:

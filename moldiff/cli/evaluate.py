@@ -82,9 +82,6 @@ def evaluate(
     _judged(modality, judge)
     registry.resolve("modality", modality)
 
-    def stages(what: str, total: int) -> Any:
-        return output.progress_bar(total, what, quiet or json)
-
     rows = registry.build("modality", "molecules").texts(file, column=column)
     found = evaluation.evaluate(
         rows["raw"].tolist(),
@@ -93,7 +90,7 @@ def evaluate(
         workers=workers,
         exact=exact,
         seed=seed,
-        stages=stages,
+        stages=output.stages(quiet or json),
     )
     found.summary["file"] = str(file)
     found.frame.insert(0, "line", rows["line"])

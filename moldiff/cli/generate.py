@@ -118,6 +118,37 @@ Repair = Annotated[
         help="Draw the tokens to blame in an invalid molecule again, up to N times; the table says where.",
     ),
 ]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="NAMES",
+        help="Molecules that have to pass: pains, brenk, nih, lipinski, veber, or bounds such as 'sa<=4'; "
+        "several with commas, or again.",
+    ),
+]
+FilterSmarts = Annotated[
+    Path | None,
+    typer.Option(
+        "--filter-smarts", metavar="FILE", help="A SMARTS a line, then its name; what shows one is rejected."
+    ),
+]
+MaxSa = Annotated[float | None, typer.Option("--max-sa", help="The same as --filter 'sa<=...'.")]
+MinQed = Annotated[float | None, typer.Option("--min-qed", help="The same as --filter 'qed>=...'.")]
+Forbid = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--forbid",
+        metavar="NAMES",
+        help="Elements, tokens such as [N+], or charges: never drawn; several with commas, or again.",
+    ),
+]
+Diverse = Annotated[
+    int | None,
+    typer.Option(
+        "--diverse", metavar="N", help="Pick N sane molecules far from one another; the grid has these."
+    ),
+]
 Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="How every sample begins.")]
 Ending = Annotated[str | None, typer.Option(metavar="TEXT", help="How every sample ends.")]
 Inpaint = Annotated[
@@ -182,6 +213,12 @@ def generate(
     tilt: Tilt = None,
     search_option: SearchOption = None,
     repair: Repair = 0,
+    filters: FilterOption = None,
+    filter_smarts: FilterSmarts = None,
+    max_sa: MaxSa = None,
+    min_qed: MinQed = None,
+    forbid: Forbid = None,
+    diverse: Diverse = None,
     prompt: Prompt = None,
     ending: Ending = None,
     inpaint: Inpaint = None,
@@ -198,7 +235,7 @@ def generate(
     What is not said is taken from the model's card. One row a sample; validity is over all of them. The exit
     code is 3 where --unique found fewer than asked.
     """
-    files = _files(out, grid, report, resume, targets_from, inpaint, mask)
+    files = _files(out, grid, report, resume, targets_from, inpaint, mask, filter_smarts)
 
     from moldiff import generation
     from moldiff.request import asked_for
@@ -213,21 +250,21 @@ def generate(
         sampler=sampler,
         steps=steps,
         scale=scale,
-        guidance=_one_of("--guidance", guidance, ("cfg", "cbg", "fudge")),
+        guidance=choice("--guidance", guidance, ("cfg", "cbg", "fudge")),
         classifier=classifier,
-        cbg_form=_one_of("--cbg-form", cbg_form, ("token", "exact", "first-order")),
+        cbg_form=choice("--cbg-form", cbg_form, ("token", "exact", "first-order")),
         cbg_top_p=cbg_top_p,
         fudge_top_k=fudge_top_k,
         cfg_scale=cfg_scale,
         temperature=temperature,
         top_p=top_p,
-        nucleus=_one_of("--nucleus", nucleus, ("standard", "inclusive")),
+        nucleus=choice("--nucleus", nucleus, ("standard", "inclusive")),
         complete=complete,
-        level=_one_of("--level", level, ("x0", "posterior")),
+        level=choice("--level", level, ("x0", "posterior")),
         precision=precision,
-        options=_options(sampler_option or [], eta),
+        options=sampler_options(sampler_option or [], eta),
         seed=seed,
-        batch_size=_rows(batch_size),
+        batch_size=batch_rows(batch_size),
         oracles=oracle or (),
         oracle_timeout=oracle_timeout,
         workers=workers,
@@ -237,6 +274,12 @@ def generate(
         tilt=tilt,
         search_options=_pairs("--search-option", search_option or []),
         repair=repair,
+        filters=filters or (),
+        filter_smarts=filter_smarts,
+        max_sa=max_sa,
+        min_qed=min_qed,
+        forbid=forbid or (),
+        diverse=diverse,
         prompt=prompt,
         ending=ending,
         inpaint=inpaint,
@@ -308,7 +351,8 @@ def _deliver(found: Outcome, out: Path | None, grid: Path | None, report: Path |
         found.report(report)
 
 
-def _one_of(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name | None:
+def choice(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name | None:
+    """The name, None where none is given; MoldiffError for one that is not among the choices."""
     for choice in choices:
         if choice == name:
             return choice
@@ -317,7 +361,8 @@ def _one_of(option: str, name: str | None, choices: tuple[_Name, ...]) -> _Name 
     raise MoldiffError(f"{option}: got {name!r}, choose from {', '.join(choices)}")
 
 
-def _rows(text: str) -> int | None:
+def batch_rows(text: str) -> int | None:
+    """The rows a batch that are asked for; None for auto."""
     if text == "auto":
         return None
     try:
@@ -326,7 +371,8 @@ def _rows(text: str) -> int | None:
         raise MoldiffError(f"--batch-size: got {text!r}, needs a whole number or auto") from None
 
 
-def _options(pairs: list[str], eta: float | None) -> dict[str, Any]:
+def sampler_options(pairs: list[str], eta: float | None) -> dict[str, Any]:
+    """The options of a sampler by name, eta among them where it is given."""
     return {**({} if eta is None else {"eta": eta}), **_pairs("--sampler-option", pairs)}
 
 

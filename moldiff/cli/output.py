@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from moldiff.errors import MoldiffError
 from moldiff.files import check_place
 
 if TYPE_CHECKING:
+    from moldiff.benchmarks.report import Report
+    from moldiff.chem.work import Stages
     from moldiff.generation import Progress
 
 
@@ -60,6 +63,11 @@ def progress_bar(total: int, what: str, quiet: bool) -> Iterator[Progress]:
         yield lambda done: bar.update(task, completed=done)
 
 
+def stages(quiet: bool) -> Stages:
+    """What opens a bar for each stage of some work."""
+    return lambda what, total: progress_bar(total, what, quiet)
+
+
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
     """Prints rows of text on stdout."""
     from rich import box
@@ -72,6 +80,18 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> None:
         grid.add_row(*map(Text, row))  # as it stands: brackets are no markup
     # Piped to a file, a table keeps its full width instead of being folded at 80 columns.
     Console(width=None if sys.stdout.isatty() else 160).print(grid)
+
+
+def deliver(found: Report, out: Path, command: str, json: bool) -> None:
+    """Writes what a benchmark came to, and prints it."""
+    found.save(out, command)
+    if json:
+        print(jsonlib.dumps(found.manifest(command), allow_nan=False))
+        return
+    print(found.markdown())
+    for note in found.notes:
+        print(note)
+    print(f"wrote manifest.json and table.csv to {out}")
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -32,6 +32,7 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
     if facts["rejects"]:
         listed = sorted(facts["rejects"].items(), key=lambda item: -item[1])
         print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
+    _show_selected(facts)
     if facts.get("repaired", {}).get("by_fault"):
         faults = facts["repaired"]["by_fault"].items()
         listed = sorted(faults, key=lambda item: -item[1]["rows"])
@@ -48,6 +49,7 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
     if not found.whole and not found.interrupted:
         print(
             f"the budget ended first: {facts['kept']} of {facts['requested']} distinct sane {noun}s "
+            f"{'that pass ' if 'filtered' in facts else ''}"
             f"in {facts['drawn']} draws; allow more with --max-samples"
         )
     for path in files:
@@ -62,16 +64,15 @@ def _counts(facts: dict[str, Any], noun: str) -> list[tuple[str, ...]]:
     whole = "requested" if drawn == facts["requested"] else "drawn"
     rows = [("requested", str(facts["requested"]), "")]
     if facts.get("distinct_only"):
-        rows += [
-            ("drawn", str(drawn), f"at most {facts['max_samples']}"),
-            ("kept", str(facts["kept"]), "distinct and sane"),
-        ]
+        kept = "distinct and sane" + (", and pass" if "filtered" in facts else "")
+        rows += [("drawn", str(drawn), f"at most {facts['max_samples']}"), ("kept", str(facts["kept"]), kept)]
     elif whole == "drawn":
         rows.append(("drawn", str(drawn), ""))
     return [
         *rows,
         ("valid", str(facts["valid"]), f"{output.percent(facts['validity'])} of {whole}{first}"),
         ("sane", str(facts["sane"]), f"{output.percent(facts['sanity'])} of {whole}"),
+        *_passing(facts),
         ("unique", str(facts["unique"]), output.percent(facts["uniqueness"]) + " of valid"),
         (
             "novel",
@@ -84,6 +85,15 @@ def _counts(facts: dict[str, Any], noun: str) -> list[tuple[str, ...]]:
         *_besides(facts, noun),
         (f"{noun}s a second", output.number(facts[f"{noun}s_per_second"]), "sampling alone"),
     ]
+
+
+def _passing(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The row of what passes the filters; none without them."""
+    if "filtered" not in facts:
+        return []
+    passed, sane = facts["filtered"]["passed"], sum(facts["filtered"]["rejected"].values())
+    sane += passed
+    return [("pass", str(passed), f"{output.percent(passed / sane if sane else float('nan'))} of sane")]
 
 
 def _a(noun: str) -> str:
@@ -161,6 +171,24 @@ def _mean(found: dict[str, Any]) -> str:
     return f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
 
 
+def _beside(together: dict[str, Any]) -> str:
+    """The same of the training rows, in brackets."""
+    share = together["training_share"]
+    return "" if share is None else f" (of the training rows {output.percent(share)})"
+
+
+def _show_selected(facts: dict[str, Any]) -> None:
+    """Prints which filters have rejected how many, and how many diverse ones were picked."""
+    if "filtered" in facts:
+        told = [f"{name} {count}" for name, count in facts["filtered"]["rejected"].items() if count]
+        print("filtered: " + (", ".join(told) or "none"))
+    if "diverse" in facts:
+        found, apart = facts["diverse"], facts["diverse"]["least_distance"]
+        few = "; there are no more" if found["picked"] < found["asked"] else ""
+        far = "" if apart is None else f", every two at least {output.number(apart)} apart"
+        print(f"diverse: {found['picked']} of {found['asked']} from {found['candidates']} distinct{few}{far}")
+
+
 def _show_targets(facts: dict[str, Any]) -> None:
     rows = []
     for name, found in facts["properties"].items():
@@ -176,6 +204,9 @@ def _show_targets(facts: dict[str, Any]) -> None:
             (name, found["asked"], mean, ", ".join(fit) or "-", output.number(found["training_mean"]))
         )
     output.table(rows, ("property", "asked", "mean ± s.e. of valid", "fit", "training mean"))
+    together = facts["together"]
+    if len(rows) > 1 and together["share"] is not None:
+        print(f"all together: {output.percent(together['share'])} of valid{_beside(together)}")
     away = facts["nearest_rows_distance"]
     if away is not None and away > FAR:
         print(f"no training row is near all targets: the nearest are {away:.2g} standard deviations away")

@@ -16,10 +16,11 @@ import pandas as pd
 from moldiff import generation, registry
 from moldiff.checkpoint import versions
 from moldiff.errors import MoldiffError
-from moldiff.study.front import mean_se
+from moldiff.files import make_folder, write_json, write_table
+from moldiff.moments import mean_se
 from moldiff.study.plan import Plan
 from moldiff.study.sampling import Tell, sample, silent
-from moldiff.study.study import Options, make_folder, notes, write_json, write_table
+from moldiff.study.study import Options, notes
 from moldiff.study.tables import COSTS, POINT
 
 RUNS, MEANS, LIKELIHOODS, SUMMARY = "compare.csv", "compare-means.csv", "likelihood.csv", "summary.json"

@@ -1,9 +1,6 @@
-"""Fronts: which points are not dominated, how much a set of them covers, and means with their errors."""
+"""Fronts: which points are not dominated, and how much a set of them covers."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +36,3 @@ def hypervolume(x: Floats, y: Floats, reference: tuple[float, float]) -> float:
             area += (right - reference[0]) * (top - reached)
             reached = top
     return float(area)
-
-
-def mean_se(values: Iterable[float]) -> tuple[float, float]:
-    """The mean of the values that are not NaN and its standard error, sd / sqrt(n); NaN where undefined."""
-    known = np.array([value for value in values if math.isfinite(value)], dtype=np.float64)
-    n = len(known)
-    if n == 0:
-        return math.nan, math.nan
-    return float(known.mean()), float(known.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from moldiff.checkpoint import Checkpoint, find, versions
-from moldiff.errors import MoldiffError
-from moldiff.files import written
+from moldiff.files import make_folder, write_json, write_table
 from moldiff.study.plan import Plan
 from moldiff.study.sampling import Tell, sample, silent
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from moldiff.study.tables import Results
 
 STAGES = ("sample", "score", "all")
@@ -86,22 +81,6 @@ def pareto(plan: Plan, out: Path, options: Options, tell: Tell = silent) -> Foun
     return Found(len(plan.runs), done, len(results.frame), summary, results)
 
 
-def make_folder(out: Path) -> None:
-    """Makes a folder to write to; MoldiffError where that cannot be."""
-    # os.path's test, unlike pathlib's, is also false for what cannot be a path.
-    if os.path.lexists(out) and not os.path.isdir(out):
-        raise MoldiffError(f"out: got {out}, which is no folder; name one")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".probe.new"
-        probe.touch()
-        probe.unlink()
-    except (OSError, ValueError) as error:
-        raise MoldiffError(
-            f"out: got {out}, cannot write there ({getattr(error, 'strerror', error)})"
-        ) from None
-
-
 def _results(plan: Plan, out: Path, workers: int) -> Results:
     """The figures of the runs that have a token file."""
     from moldiff.study.scoring import score, table
@@ -161,15 +140,3 @@ def notes(command: str) -> dict[str, str]:
     found = versions()
     listed = ", ".join(f"{name} {version}" for name, version in found.items())
     return {"Software": f"moldiff {found.get('moldiff', '')}".strip(), "Command": command, "Versions": listed}
-
-
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Writes a table as CSV, whole or not at all."""
-    with written(path) as part:
-        frame.to_csv(part, index=False)
-
-
-def write_json(facts: Mapping[str, Any], path: Path) -> None:
-    """Writes an object as JSON, whole or not at all."""
-    with written(path) as part:
-        part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")

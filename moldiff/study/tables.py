@@ -12,7 +12,8 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from moldiff.study.front import hypervolume, mean_se, non_dominated
+from moldiff.moments import mean_se
+from moldiff.study.front import hypervolume, non_dominated
 
 #: A point of the grid but for its seed.
 POINT = ["method", "guidance", "scale", "steps"]

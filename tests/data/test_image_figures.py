@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 
 from moldiff.data.datasets import hold_out
-from moldiff.data.digit_features import frechet, shipped
+from moldiff.data.digit_features import shipped
 from moldiff.data.image_figures import _covered, evaluate
 from moldiff.data.image_files import read_images
 from moldiff.data.image_tables import spell
 from moldiff.errors import MoldiffError
+from moldiff.moments import frechet
 
 
 @pytest.fixture(scope="module")
@@ -21,48 +22,11 @@ def digits():
     return read_images(Path("digits"))
 
 
-def with_moments(mean, deviations, rows=50, seed=0):
-    """Rows whose mean and covariance are exactly these, the covariance diagonal."""
-    size = len(mean)
-    x = np.random.default_rng(seed).normal(size=(rows, size))
-    x -= x.mean(0)
-    root = np.linalg.cholesky(np.linalg.inv(np.atleast_2d(np.cov(x, rowvar=False))))
-    return np.asarray(mean) + (x @ root) * np.asarray(deviations)
-
-
 def test_the_distance_of_equal_sets_is_nothing(digits):
     features = shipped().features(digits.images)
     assert frechet(features, features) == pytest.approx(0, abs=1e-9)
     # The order of the rows does not matter.
     assert frechet(features, features[::-1]) == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (((0.0,), (1.0,)), ((3.0,), (2.0,))),
-        (((0.0, 1.0), (1.0, 2.0)), ((2.0, -1.0), (3.0, 0.5))),
-        (((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), ((1.0, 2.0, 2.0), (1.0, 1.0, 1.0))),
-        (((5.0, 1.0), (0.0, 1.0)), ((5.0, 1.0), (2.0, 1.0))),
-    ],
-)
-def test_the_distance_of_normal_laws_with_diagonal_covariances(first, second):
-    """sum (m1 - m2)^2 + (s1 - s2)^2: the square of the Wasserstein-2 distance, by coordinate."""
-    expected = sum((np.subtract(*parts) ** 2).sum() for parts in zip(first, second, strict=True))
-    ours, theirs = with_moments(*first), with_moments(*second, rows=80, seed=1)
-    assert frechet(ours, theirs) == pytest.approx(expected, rel=1e-6, abs=1e-9)
-    assert frechet(theirs, ours) == pytest.approx(expected, rel=1e-6, abs=1e-9)
-
-
-def test_the_distance_does_not_depend_on_the_axes():
-    first, second = with_moments((0, 1), (1, 2)), with_moments((2, 0), (3, 0.5), seed=1)
-    turn = np.linalg.qr(np.random.default_rng(2).normal(size=(2, 2)))[0]
-    assert frechet(first @ turn, second @ turn) == pytest.approx(frechet(first, second))
-
-
-def test_too_few_rows_have_no_distance():
-    with pytest.raises(MoldiffError, match="needs 2 rows of features"):
-        frechet(np.zeros((1, 3)), np.zeros((5, 3)))
 
 
 def test_neighbours_by_hand():

@@ -1,6 +1,7 @@
 """Classifier-free guidance: its formula, its zeros, and what it does to a sampler's law."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from moldiff.diffusion.walk import Readout, given, null
 from moldiff.errors import MoldiffError
 from moldiff.guidance.classifier_free import ClassifierFree, combine
 from moldiff.nn.cost import count_forwards
-from moldiff.types import Rows
+from moldiff.types import Condition, Rows
 
 SCALES = [0.0, 0.5, 1.0, 3.0, 10.0]
 
@@ -209,3 +210,20 @@ def test_a_sampler_cut_by_a_nucleus_survives_any_scale(scale: float) -> None:
 def test_a_scale_that_is_no_scale_is_refused(scale: float) -> None:
     with pytest.raises(MoldiffError, match="guidance scale"):
         ClassifierFree(scale)
+
+
+def test_what_is_always_told_is_told_in_the_unconditional_half_too() -> None:
+    cond = torch.tensor([[0.5, 2.0], [math.nan, 1.0]])
+    asked: list[torch.Tensor] = []
+
+    def log_probs(conditions: Sequence[Condition]) -> list[torch.Tensor]:
+        found = [condition(cond) for condition in conditions]
+        asked.extend(each for each in found if each is not None)
+        return [torch.zeros(2, 1, 3).log_softmax(-1) for _ in found]
+
+    ClassifierFree(2.0, always=(1,))(log_probs, torch.zeros(2, 1), torch.ones(2))
+    torch.testing.assert_close(asked[0], cond, equal_nan=True)
+    told = torch.tensor([[math.nan, 2.0], [math.nan, 1.0]])
+    torch.testing.assert_close(asked[1], told, equal_nan=True)
+    ClassifierFree(0.0, always=(1,))(log_probs, torch.zeros(2, 1), torch.ones(2))
+    torch.testing.assert_close(asked[2], told, equal_nan=True)

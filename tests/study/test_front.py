@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moldiff.study.front import hypervolume, mean_se, non_dominated
+from moldiff.study.front import hypervolume, non_dominated
 
 GRID = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
@@ -68,10 +68,3 @@ def test_the_front_alone_covers_as_much_as_all_points(points):
 def test_points_without_a_number_are_neither_on_the_front_nor_in_the_way():
     x, y = columns([(math.nan, 9), (9, math.nan), (1, 1)])
     assert non_dominated(x, y).tolist() == [False, False, True]
-
-
-def test_standard_errors():
-    assert mean_se([1, 2, 3, 4]) == (2.5, pytest.approx(math.sqrt(5 / 3) / 2))
-    assert mean_se([7, math.nan])[0] == 7
-    assert math.isnan(mean_se([7])[1])
-    assert all(map(math.isnan, mean_se([])))

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from moldiff.study.study import write_json
+from moldiff.files import write_json
 from moldiff.study.tables import Results, summary
 
 #: (method, scale, steps, seed) -> novel, mean, GFLOP a molecule; a forward is 1 GFLOP.

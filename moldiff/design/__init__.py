@@ -1,0 +1,1 @@
+"""Design: molecules around pieces that stay, by frozen tokens of the fragment writing."""
