@@ -37,11 +37,12 @@ class ClassifierFree:
             raise MoldiffError(f"guidance scale: got {self.scale}, must be 0 to {LARGEST:g}")
 
     def __call__(self, log_probs: LogProbs, x_t: Tensor, t: Tensor) -> Tensor:
+        without = self._without if self.always else null
         if self.scale == 1:
             return log_probs([given])[0]
         if self.scale == 0:
-            return log_probs([self._without])[0]
-        log_cond, log_null = log_probs([given, self._without])
+            return log_probs([without])[0]
+        log_cond, log_null = log_probs([given, without])
         return combine(log_cond, log_null, self.scale)
 
     def _without(self, cond: Tensor | None) -> Tensor | None:

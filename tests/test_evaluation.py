@@ -301,7 +301,7 @@ def test_the_table_is_written_whole(tmp_path: Path) -> None:
         (lambda: evaluate("CCO"), "got one string 'CCO'"),
         (lambda: evaluate(["C"], exact=1), "exact: got 1"),
         (lambda: evaluate(["C"], workers=0), "workers must be at least 1: got 0"),
-        (lambda: evaluate(["C"], "qm10"), "unknown reference: got 'qm10', choose from qm9, zinc250k"),
+        (lambda: evaluate(["C"], "qm10"), "unknown reference: got 'qm10', choose from qm9, qm9-study-ar"),
         (lambda: evaluate(["C"], "none.smi"), "cannot read none.smi"),
         (lambda: evaluate(["C"], "none.safetensors"), "token file none.safetensors: cannot be read"),
         (lambda: evaluate(["C"], []), "it holds no molecule"),
