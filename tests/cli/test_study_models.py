@@ -36,7 +36,7 @@ def test_they_share_one_reference_and_weigh_no_more_than_was_promised() -> None:
         assert source.arrays["reference.hashes"].equal(first.arrays["reference.hashes"])
 
 
-def test_methods_have_networks_of_one_size_trained_on_as_many_tokens() -> None:
+def test_methods_have_networks_of_one_size_and_all_but_one_saw_as_many_tokens() -> None:
     cards = {name: read_card(find(name)) for name in DENOISERS}
     sizes = [card.parameters for card in cards.values()]
     assert max(sizes) <= 1.05 * min(sizes)
@@ -47,8 +47,9 @@ def test_methods_have_networks_of_one_size_trained_on_as_many_tokens() -> None:
     assert second.origin is not None
     assert (second.origin.name, second.origin.sha256) == (first.name, first.sha256)
     assert second.training["tokens"] <= first.training["tokens"] / 4
-    # The autoregressive one learns from every token of a row, and was stopped earlier.
-    assert cards.pop("qm9-study-ar").training["tokens"] >= 20e6
+    # The autoregressive one was stopped early, at two thirds of the tokens, short of what was planned.
+    short = cards.pop("qm9-study-ar")
+    assert 20e6 < short.training["tokens"] < first.training["tokens"]
     assert {card.training["tokens"] for card in cards.values()} == {first.training["tokens"]}
     assert first.training["tokens"] >= 30e6
 
