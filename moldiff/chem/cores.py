@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,11 @@ from rdkit import Chem, rdBase
 from moldiff.chem import fragments
 from moldiff.chem.molecule import parse
 from moldiff.errors import MoldiffError, short
+
+#: Open ends of a piece of which several may lie at one atom, at most; of more there are too many ways.
+MOST_SHARED = 4
+
+_LABEL = re.compile(r"%[0-9]{2}")
 
 
 @final
@@ -38,37 +44,24 @@ class Core:
         return fragments.joined(self.parts)
 
     @cached_property
-    def queries(self) -> list[Chem.Mol]:
-        """The pieces to be looked for; an open end is any atom."""
-        parameters = Chem.AdjustQueryParameters.NoAdjustments()
-        parameters.makeDummiesQueries = True
-        return [Chem.AdjustQueryProperties(_mol(text), parameters) for text in self.shown]
+    def queries(self) -> list[list[Chem.Mol]]:
+        """What each piece is looked for by: any atom at every open end, or one at several of them."""
+        return [[_query(mol) for mol in _closed(part)] for part in self.parts]
 
     def kept_in(self, mol: Chem.Mol) -> bool:
         """Whether a molecule holds every piece, its stereo too where the piece has any; not apart, though."""
-        return all(mol.HasSubstructMatch(query, useChirality=True) for query in self.queries)
+        return all(any(_holds(mol, query) for query in ways) for ways in self.queries)
 
     def bridged_in(self, mol: Chem.Mol) -> bool:
         """Whether, wherever a molecule holds a piece, something bridges its open ends to a ring."""
-        return any(self._bridged(query, mol) for query in self.queries)
-
-    @staticmethod
-    def _bridged(query: Chem.Mol, mol: Chem.Mol) -> bool:
-        ends = [atom.GetIdx() for atom in query.GetAtoms() if atom.GetAtomicNum() == 0]
-        bonds = [(end, query.GetAtomWithIdx(end).GetNeighbors()[0].GetIdx()) for end in ends]
-        matches = mol.GetSubstructMatches(query, uniquify=False, useChirality=True)
-        return not any(
-            all(not mol.GetBondBetweenAtoms(match[a], match[b]).IsInRing() for a, b in bonds)
-            for match in matches
-        )
+        return any(_bridged(ways[0], mol) for ways in self.queries)
 
     def places_in(self, mol: Chem.Mol) -> tuple[int, ...]:
         """The atoms of a molecule that are the pieces', open ends left out; each piece where it first is."""
         found: list[int] = []
-        for query in self.queries:
-            match = mol.GetSubstructMatch(query, useChirality=True)
-            inner = [atom.GetIdx() for atom in query.GetAtoms() if atom.GetAtomicNum()]
-            found += [match[place] for place in inner] if match else []
+        for ways in self.queries:
+            match = next((match for query in ways if (match := _match(mol, query))), {})
+            found += [place for atom, place in match.items() if atom.GetAtomicNum()]
         return tuple(dict.fromkeys(found))
 
 
@@ -172,10 +165,53 @@ def growable(core: Core) -> list[int]:
     return [atom.GetIdx() for atom in atoms for _ in range(min(2, atom.GetTotalNumHs()))]
 
 
+def _closed(part: str) -> list[Chem.Mol]:
+    """A piece with its open ends closed by atoms of any kind: first one an end, then some shared."""
+    ends = _LABEL.findall(part)
+    ways = _partitions(ends) if len(ends) <= MOST_SHARED else [[[end] for end in ends]]
+    texts = [".".join([part, *("*" + "".join(block) for block in way)]) for way in ways]
+    # Two ends of one atom cannot lie at one other.
+    return [mol for mol in map(parse, texts) if mol is not None]
+
+
+def _partitions(items: Sequence[str]) -> list[list[list[str]]]:
+    """All ways to put items into blocks, the one with a block for each first."""
+    if not items:
+        return [[]]
+    rest = _partitions(items[1:])
+    alone = [[[items[0]], *way] for way in rest]
+    beside = [[*way[:i], [items[0], *block], *way[i + 1 :]] for way in rest for i, block in enumerate(way)]
+    return [*alone, *beside]
+
+
+def _query(mol: Chem.Mol) -> Chem.Mol:
+    parameters = Chem.AdjustQueryParameters.NoAdjustments()
+    parameters.makeDummiesQueries = True
+    return Chem.AdjustQueryProperties(mol, parameters)
+
+
+def _holds(mol: Chem.Mol, query: Chem.Mol) -> bool:
+    return bool(mol.HasSubstructMatch(query, useChirality=True))
+
+
+def _match(mol: Chem.Mol, query: Chem.Mol) -> dict[Chem.Atom, int]:
+    """The first place of a query in a molecule: its atoms, and which each is there; empty for none."""
+    return dict(zip(query.GetAtoms(), mol.GetSubstructMatch(query, useChirality=True), strict=False))
+
+
+def _bridged(query: Chem.Mol, mol: Chem.Mol) -> bool:
+    """Whether in all places of a query a bond of an open end lies in a ring."""
+    ends = [atom for atom in query.GetAtoms() if atom.GetAtomicNum() == 0]
+    bonds = [(end.GetIdx(), end.GetNeighbors()[0].GetIdx()) for end in ends]
+    matches = mol.GetSubstructMatches(query, uniquify=False, useChirality=True)
+    return not any(
+        all(not mol.GetBondBetweenAtoms(match[a], match[b]).IsInRing() for a, b in bonds) for match in matches
+    )
+
+
 def _read(text: str, what: str) -> Chem.Mol:
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(text) if text.strip() else None
-    if mol is None or mol.GetNumAtoms() == 0:
+    mol = parse(text)
+    if mol is None:
         raise MoldiffError(f"{what}: got {short(repr(text))}, which is not a valid SMILES")
     return mol
 

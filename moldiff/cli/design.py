@@ -99,6 +99,8 @@ def _design(
         print(jsonlib.dumps(facts, allow_nan=False))
     else:
         _show(facts, [path for path in (out, grid) if path is not None])
+    if found.interrupted:
+        raise KeyboardInterrupt
     return 0 if len(found.frame) == num else options.FELL_SHORT
 
 

@@ -24,6 +24,8 @@ from moldiff.types import Given, Template
 
 #: Draws at most for each molecule that is wanted.
 DRAWS = 20
+#: Seeds are whole numbers of any sign, and those of numpy are not.
+SEEDS = 2**64
 #: Rows that are drawn together: the fewest, and the most.
 FEW, MANY = 32, 512
 #: Rows that keep the same and are drawn at one length.
@@ -46,6 +48,7 @@ class Designed:
         retained: rows that are one, with all that had to stay.
         rejects: by reason, rows that are no answer.
         spent: what they cost.
+        interrupted: whether the keyboard ended it.
     """
 
     frame: pd.DataFrame = field(repr=False)
@@ -54,6 +57,7 @@ class Designed:
     retained: int
     rejects: dict[str, int]
     spent: Spent
+    interrupted: bool = False
 
     def facts(self) -> dict[str, Any]:
         """Counts and shares; JSON."""
@@ -96,7 +100,7 @@ class Designer:
 
     def draw(self, n: int) -> list[str]:
         """The next n rows as they come, valid or not, in the fragment writing."""
-        random = np.random.default_rng([self._seed, self._drawn])
+        random = np.random.default_rng([self._seed % SEEDS, self._drawn])
         templates: list[Template] = []
         while len(templates) < n:
             template = self._template(self._verb.sketch(random), random)
@@ -125,31 +129,22 @@ class Designer:
             progress: is told how many are found.
         """
         most = DRAWS * n if budget is None else budget
-        if n < 1 or most < n:
+        if n < 1:
+            raise MoldiffError(f"n: got {n}, must be at least 1")
+        if most < n:
             raise MoldiffError(f"budget: got {most} draws for {n} molecules, must be at least as many")
-        rejects: Counter[str] = Counter()
-        answers: dict[str, str] = {}
-        drawn = sound = retained = 0
-        while len(answers) < n and drawn < most:
-            share = max(SHARE, len(answers) / drawn if drawn else 1.0)
-            size = min(most - drawn, MANY, max(FEW, round((n - len(answers)) / share)))
-            raw = self.draw(size)
-            drawn += size
-            verdicts = self._verdicts(raw)
-            sound += sum(each.sane for each in verdicts)
-            retained += sum(each.retained for each in verdicts)
-            good = [each.smiles for each in verdicts if each.reason is None]
-            against = dict(zip(good, check(good) if check else [None] * len(good), strict=True))
-            for text, each in zip(raw, verdicts, strict=True):
-                reason = each.reason or against.get(each.smiles)
-                reason = reason or ("repeated" if each.smiles in answers else None)
-                if reason is not None:
-                    rejects[reason.split(" (")[0]] += 1
-                elif len(answers) < n:
-                    answers[each.smiles] = text
-            progress(len(answers))
-        frame = self._frame(answers)
-        return Designed(frame, drawn, sound, retained, dict(rejects), self.spent)
+        found = _Found(n)
+        interrupted = False
+        try:
+            while len(found.answers) < n and found.drawn < most:
+                raw = self.draw(min(most - found.drawn, found.wanted()))
+                found.add(raw, self._verdicts(raw), check)
+                progress(len(found.answers))
+        except KeyboardInterrupt:
+            interrupted = True
+        frame = self._model.modality.evaluate(list(found.answers.values()), self._model.reference)
+        counts = (found.drawn, found.sound, found.retained, dict(found.rejects))
+        return Designed(frame, *counts, self.spent, interrupted)
 
     def _template(self, sketch: Sketch, random: np.random.Generator) -> Template:
         """A row that keeps what a sketch says: its pieces, a dot, and places to draw."""
@@ -174,11 +169,6 @@ class Designer:
         assert isinstance(mol, Chem.Mol)
         return _Verdict(smiles, self._verb.fault(smiles, mol))
 
-    def _frame(self, answers: dict[str, str]) -> pd.DataFrame:
-        """The table of the answers, with the columns of ``generate``."""
-        frame = self._model.modality.evaluate(list(answers.values()), self._model.reference)
-        return frame
-
 
 @final
 @dataclass(frozen=True)
@@ -195,6 +185,39 @@ class _Verdict:
     @property
     def retained(self) -> bool:
         return self.sane and self.reason != "core"
+
+
+@final
+@dataclass
+class _Found:
+    """What a design has drawn so far, of n wanted: answers, canonical SMILES -> string, and counts."""
+
+    n: int
+    answers: dict[str, str] = field(default_factory=dict)
+    rejects: Counter[str] = field(default_factory=Counter)
+    drawn: int = 0
+    sound: int = 0
+    retained: int = 0
+
+    def wanted(self) -> int:
+        """How many rows to draw next, by the share of answers so far."""
+        share = max(SHARE, len(self.answers) / self.drawn if self.drawn else 1.0)
+        return min(MANY, max(FEW, round((self.n - len(self.answers)) / share)))
+
+    def add(self, raw: Sequence[str], verdicts: Sequence[_Verdict], check: Check | None) -> None:
+        """Counts rows, and keeps those that are answers; ``check`` has a say about them."""
+        good = [each.smiles for each in verdicts if each.reason is None]
+        against = dict(zip(good, check(good) if check else [None] * len(good), strict=True))
+        self.drawn += len(raw)
+        for text, each in zip(raw, verdicts, strict=True):
+            self.sound += each.sane
+            self.retained += each.retained
+            reason = each.reason or against.get(each.smiles)
+            reason = reason or ("repeated" if each.smiles in self.answers else None)
+            if reason is not None:
+                self.rejects[reason.split(" (")[0]] += 1
+            elif len(self.answers) < self.n:
+                self.answers[each.smiles] = text
 
 
 def _fragments(model: Loaded) -> int:

@@ -35,6 +35,23 @@ def test_a_piece_is_kept_where_it_is_with_something_at_every_open_end() -> None:
     assert core.places_in(benzene) == ()
 
 
+def test_one_atom_may_lie_at_two_open_ends() -> None:
+    core = read("*CCO[C@H](C)C*", "core")
+    ring, other = Chem.MolFromSmiles("C1CCO[C@H](C)C1"), Chem.MolFromSmiles("C1CCO[C@@H](C)C1")
+    assert core.kept_in(ring) != core.kept_in(other)
+    assert core.bridged_in(ring if core.kept_in(ring) else other)
+    chain = read("*CCCCC*", "core")
+    assert chain.kept_in(Chem.MolFromSmiles("O1CCCCC1"))
+    assert len(chain.places_in(Chem.MolFromSmiles("O1CCCCC1"))) == 5
+    assert not chain.kept_in(Chem.MolFromSmiles("C1CCCC1"))
+
+
+@pytest.mark.parametrize("text", ["c1ccc(*)cc1 phenyl", "c1ccc(*)cc1\tx"])
+def test_a_name_behind_the_smiles_is_not_ignored(text: str) -> None:
+    with pytest.raises(MoldiffError, match="not a valid SMILES"):
+        read(text, "scaffold")
+
+
 def test_a_piece_keeps_its_stereo() -> None:
     core = read("*C(=O)[C@H](C)N", "scaffold")
     left, right = (Chem.MolFromSmiles(each) for each in ("OC(=O)[C@H](C)N", "OC(=O)[C@@H](C)N"))
