@@ -164,8 +164,6 @@ class Batches:
     def _check_templates(self) -> None:
         """Refuses templates that are no rows of the model."""
         most, kinds = self._model.card.max_length, self._model.process.num_tokens
-        if self._request.templates and self._own_length:
-            raise MoldiffError("templates: got a sampler of rows of their own length, use length=drawn")
         for number, template in enumerate(self._request.templates):
             got = f"templates: got number {number} with {len(template)} places"
             if not 1 <= len(template) <= most:

@@ -7,22 +7,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, final
 
-import numpy as np
-import torch
-
-from moldiff.batches import AUTO_TOKENS, Batches
+from moldiff.batches import Batches, strings
 from moldiff.chem.crossover import crossover
 from moldiff.errors import MoldiffError
 from moldiff.generation import Model
-from moldiff.nn.precision import autocast
 from moldiff.optimization.address import address
 from moldiff.optimization.population import by_rank
 from moldiff.optimization.spans import spans
 from moldiff.request import Request
-from moldiff.types import Rows
-
-#: The tokens of a row, None where they are to be drawn.
-Row = tuple[int | None, ...]
+from moldiff.types import Template
 
 #: How many tokens more than were taken out are drawn in their place, each as often as it stands here.
 _CHANGES = (-2, -1, -1, 0, 0, 0, 0, 1, 1, 2)
@@ -77,7 +70,7 @@ class Remasking:
         drawn = redrawn(model, rows, address(seed, "redrawn"), self.targets)
         return drawn + sampled(model, fresh, address(seed, "fresh"), self.targets)
 
-    def _masked(self, parents: Sequence[str], random: Random) -> Row | None:
+    def _masked(self, parents: Sequence[str], random: Random) -> Template | None:
         """A molecule of one or two parents with a span masked; None where the model cannot spell it."""
         one, other = (parents[place] for place in by_rank(len(parents), 2, random))
         child = crossover(one, other, random) if random.random() < self.crossed else None
@@ -95,43 +88,21 @@ class Remasking:
         return row if len(row) <= model.card.max_length else None
 
 
-def redrawn(model: Model, rows: Sequence[Row], seed: int, targets: tuple[str, ...] = ()) -> list[str]:
+def redrawn(model: Model, rows: Sequence[Template], seed: int, targets: tuple[str, ...] = ()) -> list[str]:
     """What the model makes of N rows, as strings: where a token is None it draws one, the rest stays.
 
-    Rows of one length go through the network together; row i depends on (seed, i) alone. Only here does
-    the method ask a model to keep tokens.
+    Row i depends on (seed, i) alone. Only here does the method ask a model to keep tokens.
     """
-    batches = Batches(model, Request(1, targets))
-    pad = _pad(model)
-    full = [row if pad is None else (*row, *[pad] * (model.card.max_length - len(row))) for row in rows]
-    lengths = np.array([len(row) for row in full])
-    texts = [""] * len(rows)
-    for length in np.unique(lengths):
-        index = np.flatnonzero(lengths == length)
-        size = max(1, AUTO_TOKENS[model.device.type] // int(length))
-        for part in np.split(index, range(size, len(index), size)):
-            tokens = torch.tensor([[each or 0 for each in full[place]] for place in part])
-            frozen = torch.tensor([[each is not None for each in full[place]] for place in part])
-            told = batches.plan.draw(part, seed).cond
-            asked = Rows(torch.from_numpy(part), int(length), told, tokens, frozen)
-            with autocast(model.device, "auto"):
-                found = batches._sampled(asked, seed)
-            for place, ids in zip(part, found.tolist(), strict=True):
-                # Rows of their own length are filled up with what is no token.
-                texts[place] = model.tokenizer.decode(
-                    [each for each in ids if each < model.process.num_tokens]
-                )
-    return texts
+    if not rows:
+        return []
+    pad, most = _pad(model), model.card.max_length
+    full = [row if pad is None else (*row, *[pad] * (most - len(row))) for row in rows]
+    return strings(model, Request(len(full), targets, seed=seed, templates=tuple(full)))[0]
 
 
 def sampled(model: Model, n: int, seed: int, targets: tuple[str, ...] = ()) -> list[str]:
     """n samples of the model as strings; row i depends on (seed, i) alone."""
-    if not n:
-        return []
-    drawn: dict[int, str] = {}
-    for numbers, tokens in Batches(model, Request(n, targets, seed=seed)).draw(np.arange(n)):
-        drawn |= zip(numbers.tolist(), map(model.tokenizer.decode, tokens), strict=True)
-    return [drawn[number] for number in range(n)]
+    return strings(model, Request(n, targets, seed=seed))[0] if n else []
 
 
 def check_targets(model: Model, targets: tuple[str, ...]) -> None:

@@ -8,8 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from moldiff import load
+from moldiff.batches import strings
 from moldiff.checkpoint import CARD, WEIGHTS, Checkpoint, bundled, find, read_card
 from moldiff.classifiers import load_classifier
+from moldiff.request import asked_for
 from moldiff.study import settings
 
 Command = Callable[..., Any]
@@ -52,6 +55,15 @@ def test_methods_have_networks_of_one_size_and_all_but_one_saw_as_many_tokens() 
     assert 20e6 < short.training["tokens"] < first.training["tokens"]
     assert {card.training["tokens"] for card in cards.values()} == {first.training["tokens"]}
     assert first.training["tokens"] >= 30e6
+
+
+def test_a_row_from_left_to_right_keeps_what_its_template_has() -> None:
+    model = load("qm9-study-ar", device="cpu")
+    one, two = model.tokenizer.encode("CCO"), model.tokenizer.encode("N")
+    templates = [(*one, *[None] * 6), (None, None, *two, None)] * 5
+    found, _ = strings(model, asked_for(None, templates=templates))
+    assert all(text.startswith("CCO") for text in found[::2])
+    assert all(model.tokenizer.encode(text)[2] == two[0] for text in found[1::2])
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

@@ -9,8 +9,9 @@ from rdkit import Chem
 
 from moldiff.chem.molecule import check, parse
 from moldiff.generation import Model, load
-from moldiff.optimization.remasking import Remasking, Row, redrawn, sampled
+from moldiff.optimization.remasking import Remasking, redrawn, sampled
 from moldiff.optimization.spans import spans
+from moldiff.types import Template
 
 PARENTS = ["O=C1CCCN1", "CC1CC(O)C1C#N", "CCC(N)C(C)=O", "c1ccncc1", "C1CC2OC1C2"]
 _TOKEN = re.compile(r"\[[^]]+\]|Br|Cl|%\d\d|.")
@@ -57,7 +58,7 @@ def test_a_carbon_in_place_of_any_span_leaves_a_readable_string(smiles: str) -> 
         assert check(text).reason in (None, "valence", "kekulize"), (text, start, end)
 
 
-def rows_of(model: Model, smiles: Sequence[str]) -> list[Row]:
+def rows_of(model: Model, smiles: Sequence[str]) -> list[Template]:
     """Each molecule with its second token open, and one more after it."""
     ids = [model.tokenizer.encode(each) for each in smiles]
     return [(each[0], None, None, *each[2:]) for each in ids]
