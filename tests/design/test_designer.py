@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from moldiff import config, load, training
 from moldiff.batches import strings
 from moldiff.chem.cores import read
 from moldiff.chem.molecule import canonical
@@ -18,6 +19,8 @@ from moldiff.errors import MoldiffError
 from moldiff.request import asked_for
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from moldiff import Model
     from moldiff.design.verbs import Verb
 
@@ -141,3 +144,21 @@ def test_how_an_item_is_written_is_no_property_of_it(writer_model: Model) -> Non
     found = writer_model.generate(8, targets=["writing=2", "qed=0.5"])
     assert set(found.summary["properties"]) == {"qed"}
     assert set(found.summary["histograms"]) == {"qed"}
+
+
+def test_molecules_in_one_writing_fine_tune_a_model_of_several(
+    writer: Path, textbook: Path, tmp_path: Path
+) -> None:
+    overrides = [
+        "device=cpu",
+        f"data.path={textbook}",
+        f"out={tmp_path / 'run'}",
+        "max_steps=2",
+        "logger=none",
+    ]
+    training.run(config.load("finetune", overrides), init_from=str(writer))
+    tuned = load(str(tmp_path / "run"), device="cpu")
+    assert [condition.name for condition in tuned.card.conditions] == ["writing", "qed"]
+    # What it was told of them is the writing that it is always told, and the others are still known.
+    assert set(tuned.table.properties["writing"].tolist()) == {0.0}
+    assert len(Designer(tuned, Superstructure(read("C", "core"))).draw(2)) == 2
