@@ -74,8 +74,9 @@ class Molecules:
             tokenizer: the notation that the tokens are of.
             pad_to: tokens to which every molecule is filled up; None for no padding.
             heldout: the share of molecules kept from training, drawn with ``seed``.
-            seed: of that draw.
+            seed: of that draw, and of the writings.
             writings: how each is written, an item each: ``canonical``, ``random``, ``fragments``; or ``all``.
+                Behind a colon the share of molecules that are written so: ``canonical,random:0.3``.
             left_out: is told the rows that are left out and why, before anything else can fail.
             reading: the options of `readers.read_smiles`.
         """

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -39,7 +39,8 @@ class Preparation:
         pad_to: tokens to which every molecule is filled up; None for no padding.
         heldout: the share of molecules kept from training, drawn with ``seed``.
         seed: of that draw, and of the writings.
-        writings: how each molecule is written, an item each; canonical first.
+        writings: how each molecule is written, an item each; canonical first. Each has the share of molecules
+            that are written so, drawn with ``seed``.
     """
 
     notation: Notation
@@ -47,7 +48,7 @@ class Preparation:
     pad_to: int | None = None
     heldout: float = 0.05
     seed: int = 0
-    writings: Sequence[Writing] = ("canonical",)
+    writings: Mapping[Writing, float] = field(default_factory=lambda: {"canonical": 1.0})
 
     def __post_init__(self) -> None:
         """Refuse a padding that no molecule needs, and writings in what has but one."""
@@ -91,23 +92,26 @@ class Preparation:
         )
 
     def _items(self, spelled: Spelled, workers: int) -> "_Items":
-        """Every molecule in every writing, one writing after the other."""
+        """The molecules in every writing, one writing after the other."""
         rows, places = list(spelled.rows), list(range(len(spelled.smiles)))
         kinds = [number("canonical")] * len(rows)
         unwritten: dict[str, int] = {}
-        for writing in self.writings[1:]:
-            texts = written_as(spelled.smiles, writing, self.seed, workers)
+        for writing, share in list(self.writings.items())[1:]:
+            random = np.random.default_rng([self.seed, number(writing)])
+            most = max(1, round(share * len(spelled.smiles)))
+            drawn = sorted(random.permutation(len(spelled.smiles))[:most].tolist())
+            texts = written_as([spelled.smiles[place] for place in drawn], writing, self.seed, workers)
             tokens = [None if text is None else self.notation.split(text) for text in texts]
             fit = [
                 (place, row)
-                for place, row in enumerate(tokens)
+                for place, row in zip(drawn, tokens, strict=True)
                 if row is not None and (self.pad_to is None or len(row) <= self.pad_to)
             ]
             rows.extend(row for _, row in fit)
             places.extend(place for place, _ in fit)
             kinds.extend([number(writing)] * len(fit))
             unwritten[writing] = len(texts) - len(fit)
-        facts = {} if len(self.writings) == 1 else {"writings": list(self.writings), "unwritten": unwritten}
+        facts = {} if len(self.writings) == 1 else {"writings": dict(self.writings), "unwritten": unwritten}
         return _Items(rows, np.array(places), np.array(kinds, dtype=np.float32), facts)
 
 

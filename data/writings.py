@@ -1,5 +1,6 @@
 """Writings: the several strings that spell one molecule, which a model may learn side by side."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
@@ -13,15 +14,36 @@ from moldiff.chem.notation import WRITINGS, Writing
 from moldiff.errors import MoldiffError, unknown
 
 
-def chosen(names: str) -> tuple[Writing, ...]:
-    """The writings that a text names, ``all`` or some with commas; MoldiffError for no such list."""
-    found = WRITINGS if names == "all" else tuple(name.strip() for name in names.split(","))
-    for name in found:
+def chosen(names: str) -> dict[Writing, float]:
+    """By writing the share of molecules that are written so too, of a text such as ``canonical,random:0.3``.
+
+    Args:
+        names: writings with commas, each with its share behind a colon where that is not 1; or ``all``.
+
+    Raises:
+        MoldiffError: no such writing or share, not canonical first and whole, or one twice.
+    """
+    parts = WRITINGS if names == "all" else tuple(part.strip() for part in names.split(","))
+    found: dict[Writing, float] = {}
+    for part in parts:
+        name, colon, text = part.partition(":")
         if name not in WRITINGS:
             raise unknown("writing", name, [*WRITINGS, "all"])
-    if found[0] != WRITINGS[0] or len(set(found)) < len(found):
-        raise MoldiffError(f"writings: got {names!r}, needs canonical first and each once")
-    return cast(tuple[Writing, ...], found)
+        found[cast(Writing, name)] = _share(part, text) if colon else 1.0
+    whole = WRITINGS[0]
+    if len(found) < len(parts) or next(iter(found)) != whole or found[whole] < 1:
+        raise MoldiffError(f"writings: got {names!r}, needs canonical first and whole, and each once")
+    return found
+
+
+def _share(part: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise MoldiffError(f"writings: got {part!r}, the share must be above 0 and at most 1")
+    return share
 
 
 def number(writing: Writing) -> int:

@@ -60,9 +60,24 @@ def test_a_token_file_holds_every_writing_of_a_molecule(tmp_path: Path, smiles: 
         # A molecule is held out in all its writings or in none.
         assert data.heldout[place] == data.heldout[place % 50]
         assert data.properties["mw"][place] == pytest.approx(Descriptors.MolWt(Chem.MolFromSmiles(text)))
-    assert data.info["writings"] == list(WRITINGS)
+    assert data.info["writings"] == dict.fromkeys(WRITINGS, 1.0)
     assert data.info["unwritten"] == {"random": 0, "fragments": 0}
     assert np.unique(data.identities).size == 50
+
+
+def test_a_share_of_the_molecules_is_written_so_too(tmp_path: Path, smiles: list[str]) -> None:
+    source = tmp_path / "some.smi"
+    source.write_text("\n".join(smiles[:50]) + "\n")
+    one, other = (
+        Molecules().prepare(source, writings="canonical,random:0.3,fragments", seed=seed) for seed in (0, 1)
+    )
+    assert Counter(one.properties[WRITING].tolist()) == {0.0: 50, 1.0: 15, 2.0: 50}
+    assert one.info["unwritten"] == {"random": 0, "fragments": 0}
+    tokenizer = Molecules().tokenizer(one.info["tokenizer"])
+    random = {int(one.identities[i]): tokenizer.decode(one.item(i)) for i in range(50, 65)}
+    assert all(canonical(text) in smiles[:50] for text in random.values())
+    # Which molecules they are depends on the seed.
+    assert set(random) != {int(each) for each in other.identities[50:65]}
 
 
 def test_what_is_padded_and_too_long_in_a_writing_is_counted(tmp_path: Path) -> None:
@@ -77,6 +92,9 @@ def test_what_is_no_writing_is_refused(tmp_path: Path) -> None:
         "cursive": "choose from canonical, random, fragments, all",
         "random": "needs canonical first",
         "canonical,canonical": "each once",
+        "canonical:0.5": "canonical first and whole",
+        "canonical,random:0": "'random:0', the share must be above 0 and at most 1",
+        "canonical,random:some": "'random:some', the share must be",
     }.items():
         with pytest.raises(MoldiffError, match=said):
             chosen(text)
