@@ -22,6 +22,7 @@ import yaml
 
 import moldiff
 from moldiff.checkpoint import Checkpoint, Metric, find, versions
+from moldiff.chem import oracles
 from moldiff.chem.fingerprints import TDC_BITS, morgan
 from moldiff.chem.similarity import mean_similarities, pairwise_diversity
 from moldiff.config import Setting
@@ -62,6 +63,8 @@ def measure(model: Model, run: dict[str, Any], seed: int, samples: int) -> dict[
         figures |= {"quality": quality(found.frame), "diversity": diversity(found.frame)}
     if facts.get("together", {}).get("share") is not None:
         figures |= {f"together_{key}": facts["together"][key] for key in ("share", "training_share")}
+    if "within" in run:
+        figures["together_share"] = inside(found.frame, run["within"])
     for name in run.get("report", ()):
         means = facts["novel_means"][name]
         figures[f"{name}_novel_upstream"] = means["novel_upstream"]
@@ -76,6 +79,13 @@ def quality(frame: pd.DataFrame) -> float:
     """The share of all rows that are valid, distinct, and have QED >= 0.6 and SA <= 4."""
     good = frame[frame["valid"] & (frame["qed"] >= 0.6) & (frame["sa"] <= 4)]
     return float(good["smiles"].nunique()) / len(frame)
+
+
+def inside(frame: pd.DataFrame, ranges: dict[str, list[float]]) -> float:
+    """The share of valid rows that have every property in its range, whether asked for or not."""
+    values = oracles.score(frame.loc[frame["valid"], "smiles"].tolist(), list(ranges))
+    fits = [(values[name] >= low) & (values[name] <= high) for name, (low, high) in ranges.items()]
+    return float(np.logical_and.reduce(fits).mean())
 
 
 def diversity(frame: pd.DataFrame) -> float | None:
@@ -128,6 +138,8 @@ def describe(run: dict[str, Any]) -> str:
     parts = []
     for key, value in run.items():
         if key not in hidden and key != "options":
+            if isinstance(value, dict):
+                value = [f"{name}={low}..{high}" for name, (low, high) in value.items()]
             parts.append(f"{key} {' '.join(value) if isinstance(value, list) else value}")
     parts += [f"{key} {value}" for key, value in run.get("options", {}).items()]
     return ", ".join(parts) or "the card's default"

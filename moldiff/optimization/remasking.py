@@ -17,10 +17,12 @@ from moldiff.optimization.spans import spans
 from moldiff.request import Request
 from moldiff.types import Template
 
-#: How many tokens more than were taken out are drawn in their place, each as often as it stands here.
-_CHANGES = (-2, -1, -1, 0, 0, 0, 0, 1, 1, 2)
 #: The longest piece that is put in where nothing is taken out.
 _INSERTED = 4
+#: Rows of one generation have lengths that leave the same remainder by this number, one generation after the
+#: other: rows of a length are drawn together, and of fewer lengths more are. So about as often a token
+#: fewer is drawn than was taken out, as many, and one more.
+_STRIDE = 3
 
 
 @final
@@ -30,7 +32,10 @@ class Remasking:
 
     A part is a span of a molecule's tokens in which rings and branches close. The model sees all the rest and
     draws the span anew, with about as many tokens. Parents are chosen by rank; some molecules are made of
-    parts of two before a span is masked, as GenMol (Lee et al. 2025) makes them of fragments.
+    parts of two, as GenMol (Lee et al. 2025) makes them of fragments, and proposed as they are or with a span
+    masked.
+
+    The defaults were chosen on six tasks of PMO with 2,500 calls and one seed (docs/results/goal.md).
 
     Args:
         model: gives the model, when it is first needed.
@@ -40,7 +45,9 @@ class Remasking:
         alike: how many of the parents may share a Murcko scaffold.
         fresh: the share of proposals that are samples of the model, of no parents.
         crossed: of the others, the share that comes of two parents.
+        unmasked: of these, the share that is proposed as it is.
         largest: the longest span, as a share of the tokens.
+        temperature: at which spans are drawn, above that of the model's own setting, for variety.
         targets: what the model is asked for in all that it draws, as ``Model.generate`` spells it.
     """
 
@@ -49,46 +56,63 @@ class Remasking:
     population: int = 120
     offspring: int = 70
     alike: int | None = 20
-    fresh: float = 0.1
+    fresh: float = 0.02
     crossed: float = 0.5
-    largest: float = 0.5
+    unmasked: float = 0.5
+    largest: float = 0.25
+    temperature: float = 0.8
     targets: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        names = ("population", "offspring", "alike", "fresh", "crossed", "largest")
+        names = ("population", "offspring", "alike", "fresh", "crossed", "unmasked", "largest", "temperature")
         told = {"targets": list(self.targets)} if self.targets else {}
         return {**dict(self.facts), **{name: getattr(self, name) for name in names}, **told}
 
     def propose(self, parents: Sequence[str], scores: Sequence[float], n: int, seed: int) -> list[str]:
-        rows, fresh = [], 0
+        rows: list[Template] = []
+        whole: list[str] = []
         for number in range(n):
             random = Random(address(seed, number))
-            row = None if random.random() < self.fresh else self._masked(parents, random)
-            fresh += row is None
-            rows += [] if row is None else [row]
-        model = self.model()
-        drawn = redrawn(model, rows, address(seed, "redrawn"), self.targets)
-        return drawn + sampled(model, fresh, address(seed, "fresh"), self.targets)
+            if random.random() < self.fresh:
+                continue
+            one, other = (parents[place] for place in by_rank(len(parents), 2, random))
+            child = crossover(one, other, random) if random.random() < self.crossed else None
+            if child is not None and random.random() < self.unmasked:
+                whole.append(child)
+            else:
+                row = self._masked(child or one, random, seed % _STRIDE)
+                rows += [] if row is None else [row]
+        model, fresh = self.model(), n - len(rows) - len(whole)
+        drawn = redrawn(model, rows, address(seed, "redrawn"), self.targets, self.temperature)
+        return whole + drawn + sampled(model, fresh, address(seed, "fresh"), self.targets)
 
-    def _masked(self, parents: Sequence[str], random: Random) -> Template | None:
-        """A molecule of one or two parents with a span masked; None where the model cannot spell it."""
-        one, other = (parents[place] for place in by_rank(len(parents), 2, random))
-        child = crossover(one, other, random) if random.random() < self.crossed else None
+    def _masked(self, smiles: str, random: Random, remainder: int) -> Template | None:
+        """A molecule with a span masked; None where the model cannot spell it.
+
+        Its length leaves the remainder by the stride.
+        """
         model = self.model()
         try:
-            ids = [each for each in model.tokenizer.encode(child or one) if each != _pad(model)]
+            ids = [each for each in model.tokenizer.encode(smiles) if each != _pad(model)]
         except MoldiffError:
             return None
         tokens = tuple(model.tokenizer.tokens(ids))
         choices = spans(tokens, max(1, round(self.largest * len(tokens))))
         length = random.choice(list(choices))
         start = random.choice(choices[length])
-        drawn = max(1, length + random.choice(_CHANGES)) if length else random.randint(1, _INSERTED)
-        row = (*ids[:start], *[None] * drawn, *ids[start + length :])
+        drawn = (length or random.randint(1, _INSERTED)) - 1
+        drawn += (remainder - (len(ids) - length + drawn)) % _STRIDE
+        row = (*ids[:start], *[None] * (drawn or _STRIDE), *ids[start + length :])
         return row if len(row) <= model.card.max_length else None
 
 
-def redrawn(model: Model, rows: Sequence[Template], seed: int, targets: tuple[str, ...] = ()) -> list[str]:
+def redrawn(
+    model: Model,
+    rows: Sequence[Template],
+    seed: int,
+    targets: tuple[str, ...] = (),
+    temperature: float | None = None,
+) -> list[str]:
     """What the model makes of N rows, as strings: where a token is None it draws one, the rest stays.
 
     Row i depends on (seed, i) alone. Only here does the method ask a model to keep tokens.
@@ -97,7 +121,8 @@ def redrawn(model: Model, rows: Sequence[Template], seed: int, targets: tuple[st
         return []
     pad, most = _pad(model), model.card.max_length
     full = [row if pad is None else (*row, *[pad] * (most - len(row))) for row in rows]
-    return strings(model, Request(len(full), targets, seed=seed, templates=tuple(full)))[0]
+    asked = Request(len(full), targets, seed=seed, templates=tuple(full), temperature=temperature)
+    return strings(model, asked)[0]
 
 
 def sampled(model: Model, n: int, seed: int, targets: tuple[str, ...] = ()) -> list[str]:

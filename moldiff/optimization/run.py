@@ -24,7 +24,7 @@ from moldiff.optimization.objective import Objective
 from moldiff.optimization.proposer import Genetic, Proposer
 
 #: The model that is asked where none is named.
-MODEL = "qm9"
+MODEL = "zinc250k"
 #: Molecules that a search starts from, as in PMO's genetic algorithm.
 START = 120
 

@@ -220,7 +220,7 @@ def test_a_goal_file_has_a_column_an_oracle(moldiff: Command, textbook: Path) ->
         (("--method", "magic"), "unknown method: got 'magic', choose from"),
         (("--method", "ga,ga"), "methods: got"),
         (("--target", "qed=high"), "target: got qed=high, it goes with the method moldiff only"),
-        (("--method", "moldiff", "--target", "mw=3"), "target: got property 'mw', this model knows"),
+        (("--method", "moldiff", "--target", "charm=3"), "target: got property 'charm', this model knows"),
         (("--oracle", "nothing"), "unknown oracle: got 'nothing'"),
         (("--oracle", "sa"), "oracle sa: less of it is better"),
         (("--oracle", "gone.yaml"), "goal gone.yaml: cannot be read"),

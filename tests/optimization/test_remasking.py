@@ -90,10 +90,35 @@ def test_proposals_are_many_and_nearly_all_of_them_molecules(qm9: Model) -> None
     assert len(sane - set(PARENTS)) > 25
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_a_generation_have_few_lengths_and_near_those_of_their_parents(
+    qm9: Model, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lengths of one remainder by three, at most a token from the parent's, or more where all is put in."""
+    seen: list[Template] = []
+
+    def noted(model: Model, rows: Sequence[Template], *_: object) -> list[str]:
+        seen.extend(rows)
+        return []
+
+    monkeypatch.setattr("moldiff.optimization.remasking.redrawn", noted)
+    method = Remasking(lambda: qm9, (), fresh=0.0, crossed=0.0, largest=0.5)
+    method.propose(["CC(F)CCCO"], [1.0], 60, seed)
+    assert len(seen) == 60
+    assert {len(row) % 3 for row in seen} == {seed % 3}
+    kept = [(len(row), sum(each is None for each in row)) for row in seen]
+    # Of the 9 tokens up to 4 are masked, or up to 4 more are put in.
+    assert {length for length, _ in kept} <= set(range(8, 15))
+    assert all(1 <= drawn <= 6 and length - drawn >= 5 for length, drawn in kept)
+
+
 def test_shares_of_one_and_none(qm9: Model) -> None:
     alone = Remasking(lambda: qm9, (), fresh=1.0)
     assert alone.propose(PARENTS, [1.0] * 5, 8, seed=2) != alone.propose(PARENTS, [1.0] * 5, 8, seed=3)
     assert sampled(qm9, 0, 0) == []
+    crossed = Remasking(lambda: qm9, (), fresh=0.0, crossed=1.0, unmasked=1.0)
+    children = crossed.propose(PARENTS, [1.0] * 5, 20, seed=2)
+    assert all(check(each).sane for each in children)
     # Of one parent, that has atoms in no ring, some stay.
     kept = Remasking(lambda: qm9, (), fresh=0.0, crossed=0.0).propose(["CCCCCCCCF"], [1.0], 20, seed=2)
     mols = [mol for mol in map(parse, kept) if mol is not None]
