@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -11,19 +12,23 @@ from torch.nn import functional
 from moldiff.diffusion.categorical import normalise
 from moldiff.types import Balance, Guidance, LogProbs
 
+from .fillings import Fillings
+
 
 @final
 @dataclass(frozen=True)
 class Completable:
     """Restricts another guidance's prediction to tokens that leave the row completable.
 
-    A token is forbidden by its place, by order, or by count. Place: some tokens never follow one another, or
-    never stand at an end. Order: no closing may lack room for an opening before it, nor an opening for a
-    closing behind it. Count: each label that has occurred an odd number of times and each opening without its
-    closing needs a masked position of its own, a label one beside which it may stand. Each rule is necessary
-    for a well-formed row; together they are not sufficient. They cost no forward. Tokens are drawn one at a
-    time by first-hitting; with several in a step each is checked by itself. What has no chance in the inner
-    prediction never gets one: where the rules leave nothing else, they give way.
+    A token is forbidden by count, by order, by its place, or by all of them. Count: each label that has
+    occurred an odd number of times and each opening without its closing needs a masked position of its own.
+    Order: no closing may lack room for an opening before it, nor an opening for a closing behind it. Place:
+    some tokens never follow one another, or never stand at an end. All: in no `Fillings` of the masks are
+    brackets in order, neighbours such as may stand together, and labels as many as have to come. Each rule
+    is necessary for a well-formed row; the last is sufficient but for which label it is. They cost no
+    forward. Tokens are drawn one at a time by first-hitting; with several in a step each is checked by itself.
+    What has no chance in the inner prediction never gets one: where the rules leave nothing else, they give
+    way, the last first.
 
     Args:
         inner: whose prediction is restricted.
@@ -39,14 +44,13 @@ class Completable:
         log_p = self.inner(log_probs, x_t, t)
         tokens = log_p.shape[-1]
         labels, brackets = self.odd(x_t, tokens), self.unmatched(x_t, tokens)
-        misplaced = self.misplaced(x_t, tokens)
         left = (x_t == self.mask).sum(1) - 1
-        forbidden = log_p.isneginf().expand_as(misplaced)
+        forbidden = log_p.isneginf().expand(*x_t.shape, -1)
         for rule in (
             (labels + brackets > left[:, None])[:, None],
             self.disordered(x_t, tokens),
-            labels[:, None] > self.room(x_t, misplaced),
-            misplaced,
+            self.misplaced(x_t, tokens),
+            *(labels[:, None] > fillings.most(x_t) for fillings in self._fillings),
         ):
             # Where nothing would be left, by tokens given or drawn together, the later rule gives way.
             both = forbidden | rule
@@ -56,6 +60,10 @@ class Completable:
             place = (x_t == self.mask).int().argmax(1)
             forbidden = forbidden[torch.arange(len(x_t), device=x_t.device), place][:, None]
         return normalise(log_p.masked_fill(forbidden, -math.inf))
+
+    @cached_property
+    def _fillings(self) -> list[Fillings]:
+        return [Fillings(self.balance, self.mask, pair) for pair in self.balance.pairs or (None,)]
 
     def odd(self, x_t: Tensor, tokens: int) -> Tensor:
         """Labels (B, K) that a row x_t (B, L) lacks to be even after one more token of each kind."""
@@ -75,19 +83,6 @@ class Completable:
             after[:, closing] -= 1
             lacking += after.abs()
         return lacking
-
-    def room(self, x_t: Tensor, misplaced: Tensor) -> Tensor:
-        """Masked positions (B, L, K) that may still hold a label once a token stands at a position."""
-        labels = list(self.balance.even)
-        if not labels:
-            return torch.zeros_like(misplaced, dtype=torch.int64)
-        free = ((x_t == self.mask) & ~misplaced[..., labels].all(-1)).long()
-        apart = self.apart(x_t.device)[:-1, :-1]
-        bars_right = apart[:, labels].all(1)[: misplaced.shape[-1]].long()
-        bars_left = apart[labels].all(0)[: misplaced.shape[-1]].long()
-        framed = functional.pad(free, (1, 1))
-        lost = free[..., None] + framed[:, 2:, None] * bars_right + framed[:, :-2, None] * bars_left
-        return free.sum(1)[:, None, None] - lost
 
     def disordered(self, x_t: Tensor, tokens: int) -> Tensor:
         """Flags (B, L, K) of the tokens after which brackets can no longer be in order.
