@@ -26,7 +26,7 @@ class Completable:
     some tokens never follow one another, or never stand at an end. All: in no `Fillings` of the masks are
     brackets in order, neighbours such as may stand together, and labels as many as have to come. Each rule
     is necessary for a well-formed row; the last is sufficient but for which label it is. They cost no
-    forward. Tokens are drawn one at a time by first-hitting; with several in a step each is checked by itself.
+    forward. Tokens are drawn one at a time by first-hitting; of several in a step each is checked by itself.
     What has no chance in the inner prediction never gets one: where the rules leave nothing else, they give
     way, the last first.
 
