@@ -48,51 +48,50 @@ class Fillings:
         Args:
             x_t: (B, L) tokens and masks.
         """
-        kinds, device = self._kinds.to(x_t.device), x_t.device
+        device = x_t.device
         masked = x_t == self.tokens
-        own = kinds[x_t.clamp(max=self.tokens - 1)]
-        count = len(self._steps)
-        free = masked[..., None] | (own[..., None] == torch.arange(count, device=device))
+        own = self._kinds.to(device)[x_t.clamp(max=self.tokens - 1)]
+        free = masked[..., None] | (own[..., None] == torch.arange(len(self._steps), device=device))
         gain = (masked[..., None] & self._labels.to(device)).float()
         cost = torch.where(free, gain, NEVER)
-        ahead = self._sweep(cost, self._beside, self._first)
-        # From behind, a closing opens.
-        behind = self._sweep(cost.flip(1), self._beside.T, self._last, backwards=True).flip(1)
+        ahead, behind = self._sweeps(cost)
+        # Both have what the place itself costs, and what it holds does not count.
         both = (ahead + behind).amax(-1) - cost - gain
-        return both[..., kinds]
+        return both[..., self._kinds.to(device)]
 
-    def _sweep(self, cost: Tensor, beside: Tensor, first: Tensor, *, backwards: bool = False) -> Tensor:
-        """By place, kind and depth (B, L, C, D) the most labels up to a place, it too.
+    def _sweeps(self, cost: Tensor) -> tuple[Tensor, Tensor]:
+        """By place, kind and depth behind the place (B, L, C, D): the most labels from either end, it too.
 
-        The depth is that behind the place as the row is read from left to right: so a sweep from behind has
-        met it before the place.
+        Both sweeps go side by side: the one from the front adds a token to the depth, that from behind, which
+        has met the depth behind a token first, takes it off.
         """
-        batch, length, count = cost.shape
-        deepest = min(length // 2, DEEPEST)
-        state = cost.new_full((batch, count, deepest + 3), NEVER)
-        bars = torch.where(beside, 0.0, NEVER).to(cost.device)
-        starts = torch.where(first, 0.0, NEVER).to(cost.device)
-        found = []
-        # The depth has a place more at either end, which stays out of reach.
+        batch, length = cost.shape[:2]
+        sources, bars, starts = self._moves(min(length // 2, DEEPEST), cost.device)
+        costs = torch.stack((cost, cost.flip(1)))[..., None]
+        # The depth has a slot more at either end, which stays out of reach.
+        before = torch.full((2, batch, *sources.shape[1:]), NEVER, device=cost.device)
+        before[..., 1] = starts[:, None]
+        behind, ahead = [], []
         for place in range(length):
-            if place:
-                before = (state[:, :, None] + bars[..., None]).amax(1)
-            else:
-                before = torch.full_like(state, NEVER)
-                before[..., 1] = starts
-            moved = self._moved(before, backwards)
-            moved[..., 0] = moved[..., -1] = NEVER
-            state = (moved + cost[:, place, :, None]).clamp(min=NEVER)
-            found.append((before + cost[:, place, :, None] if backwards else state)[..., 1:-1])
-        return torch.stack(found, 1)
+            state = before.gather(-1, sources[:, None].expand_as(before)) + costs[:, :, place]
+            ahead.append(state[0])
+            behind.append(before[1] + costs[1, :, place])
+            before = (state[:, :, :, None] + bars).amax(2).clamp(min=NEVER)
+        return torch.stack(ahead, 1)[..., 1:-1], torch.stack(behind[::-1], 1)[..., 1:-1]
 
-    def _moved(self, state: Tensor, backwards: bool) -> Tensor:
-        """States (B, C, D) after a token of each kind."""
-        moved = state.clone()
-        for kind, step in enumerate(self._steps):
-            if step:
-                moved[:, kind] = state[:, kind].roll(-step if backwards else step, -1)
-        return moved
+    def _moves(self, deepest: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Of either sweep by kind of token: the slot of the depth before it, what may come after it, and first.
+
+        Slots are (2, C, D), neighbours (2, 1, C, C, 1) and starts (2, C), the last two 0 or `NEVER`.
+        """
+        slots = deepest + 3
+        steps = torch.tensor([self._steps, [-step for step in self._steps]])[..., None]
+        sources = (torch.arange(slots) - steps).clamp(0, slots - 1)
+        sources[..., 0] = sources[..., -1] = 0
+        beside = torch.stack((self._beside, self._beside.T))[:, None, ..., None]
+        edges = torch.stack((self._first, self._last))
+        bars, starts = (torch.where(each, 0.0, NEVER).to(device) for each in (beside, edges))
+        return sources.to(device), bars, starts
 
     @cached_property
     def _signatures(self) -> list[tuple[object, ...]]:
