@@ -80,7 +80,7 @@ class Fillings:
         return torch.stack(ahead, 1)[..., 1:-1], torch.stack(behind[::-1], 1)[..., 1:-1]
 
     def _moves(self, deepest: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Of either sweep by kind of token: the slot of the depth before it, what may come after it, and first.
+        """Of either sweep by kind of token: the slot of the depth before it, what may come next, and first.
 
         Slots are (2, C, D), neighbours (2, 1, C, C, 1) and starts (2, C), the last two 0 or `NEVER`.
         """
