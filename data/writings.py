@@ -26,7 +26,7 @@ def chosen(names: str) -> dict[Writing, float]:
     parts = WRITINGS if names == "all" else tuple(part.strip() for part in names.split(","))
     found: dict[Writing, float] = {}
     for part in parts:
-        name, colon, text = part.partition(":")
+        name, colon, text = (each.strip() for each in part.partition(":"))
         if name not in WRITINGS:
             raise unknown("writing", name, [*WRITINGS, "all"])
         found[cast(Writing, name)] = _share(part, text) if colon else 1.0

@@ -25,8 +25,8 @@ class Completable:
     Order: no closing may lack room for an opening before it, nor an opening for a closing behind it. Place:
     some tokens never follow one another, or never stand at an end. All: in no `Fillings` of the masks are
     brackets in order, neighbours such as may stand together, and labels as many as have to come. Each rule
-    is necessary for a well-formed row; the last is sufficient but for which label it is. They cost no
-    forward. Tokens are drawn one at a time by first-hitting; of several in a step each is checked by itself.
+    is necessary for a well-formed row of at most 16 open brackets; with one kind of bracket the last is
+    sufficient but for which label it is. They cost no forward and are about masked positions only. Tokens are drawn one at a time by first-hitting; of several in a step each is checked by itself.
     What has no chance in the inner prediction never gets one: where the rules leave nothing else, they give
     way, the last first.
 
@@ -46,6 +46,8 @@ class Completable:
         labels, brackets = self.odd(x_t, tokens), self.unmatched(x_t, tokens)
         left = (x_t == self.mask).sum(1) - 1
         forbidden = log_p.isneginf().expand(*x_t.shape, -1)
+        # What is there already is not drawn, though it may be rewritten: of that the rules say nothing.
+        masked = (x_t == self.mask)[..., None]
         for rule in (
             (labels + brackets > left[:, None])[:, None],
             self.disordered(x_t, tokens),
@@ -53,7 +55,7 @@ class Completable:
             *(labels[:, None] > fillings.most(x_t) for fillings in self._fillings),
         ):
             # Where nothing would be left, by tokens given or drawn together, the later rule gives way.
-            both = forbidden | rule
+            both = forbidden | (rule & masked)
             forbidden = torch.where(both.all(-1, keepdim=True), forbidden, both)
         if log_p.shape[1] < x_t.shape[1]:
             # From left to right a prediction is of one place, the first without a token.
@@ -63,6 +65,9 @@ class Completable:
 
     @cached_property
     def _fillings(self) -> list[Fillings]:
+        """What judges all at once, by each kind of bracket; nothing where there is nothing to judge."""
+        if self.balance == Balance():
+            return []
         return [Fillings(self.balance, self.mask, pair) for pair in self.balance.pairs or (None,)]
 
     def odd(self, x_t: Tensor, tokens: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 Two sweeps over the row, from either end, keep for every kind of token and every depth of brackets the most
 labels that the masks so far can hold; both together say it of every token at every place. This is exact for
-neighbours and brackets together, and costs no forward.
+neighbours and one kind of bracket together, up to `DEEPEST` open ones, and costs no forward.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Fillings:
     def most(self, x_t: Tensor) -> Tensor:
         """The most labels (B, L, K) that all masks but one can hold once a token stands there.
 
-        Below 0 where no filling is well-formed. At a position that is not masked only its own token counts.
+        Below 0 where no filling is well-formed. At a position that is not masked only tokens of its own kind count.
 
         Args:
             x_t: (B, L) tokens and masks.

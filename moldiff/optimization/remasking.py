@@ -17,11 +17,11 @@ from moldiff.optimization.spans import spans
 from moldiff.request import Request
 from moldiff.types import Template
 
-#: The longest piece that is put in where nothing is taken out.
+#: About the longest piece that is put in where nothing is taken out; it may be a token more.
 _INSERTED = 4
-#: Rows of one generation have lengths that leave the same remainder by this number, one generation after the
-#: other: rows of a length are drawn together, and of fewer lengths more are. So about as often a token
-#: fewer is drawn than was taken out, as many, and one more.
+#: Rows of one generation have lengths that leave the same remainder by this number, drawn for the generation:
+#: rows of a length are drawn together, and of fewer lengths more are. So as often a token fewer is drawn
+#: than was taken out, as many, and one more; in place of a single token one to three.
 _STRIDE = 3
 
 
@@ -35,7 +35,7 @@ class Remasking:
     parts of two, as GenMol (Lee et al. 2025) makes them of fragments, and proposed as they are or with a span
     masked.
 
-    The defaults were chosen on six tasks of PMO with 2,500 calls and one seed (docs/results/goal.md).
+    How the defaults were chosen is in docs/results/goal.md.
 
     Args:
         model: gives the model, when it is first needed.
@@ -47,7 +47,7 @@ class Remasking:
         crossed: of the others, the share that comes of two parents.
         unmasked: of these, the share that is proposed as it is.
         largest: the longest span, as a share of the tokens.
-        temperature: at which spans are drawn, above that of the model's own setting, for variety.
+        temperature: at which spans are drawn; above that of the products' own settings, for variety.
         targets: what the model is asked for in all that it draws, as ``Model.generate`` spells it.
     """
 

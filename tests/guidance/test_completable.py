@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from moldiff.diffusion.corrector import Corrector
 from moldiff.diffusion.process import Masked
-from moldiff.diffusion.sampler import FirstHittingSampler
+from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
 from moldiff.diffusion.walk import Unguided, given
 from moldiff.guidance.classifier_free import ClassifierFree
 from moldiff.guidance.completable import Completable
@@ -142,6 +143,27 @@ def test_neighbours_give_way_where_only_they_forbid_what_has_to_come() -> None:
     x_t = torch.tensor([[4, 0, MASK]])
     guided = Completable(Unguided(), MASK, GRAMMAR)(lambda conds: flat(conds, x_t), x_t, torch.ones(1))
     assert guided[0, 2].exp().tolist() == pytest.approx([1, 0, 0, 0, 0])
+
+
+def test_of_what_is_there_the_rules_say_nothing() -> None:
+    x_t = torch.tensor([[4, 2, MASK, 3, MASK], [4, 0, 4, 0, 4]])
+    guided = Completable(Unguided(), MASK, GRAMMAR)(lambda conds: flat(conds, x_t), x_t, torch.ones(2))
+    there = x_t != MASK
+    torch.testing.assert_close(guided[there], flat([given], x_t)[0][there])
+    assert not guided[~there].isfinite().all()
+
+
+def test_a_corrector_rewrites_under_the_rules_as_without_them() -> None:
+    """A network that says the free token nearly always: corrections do not turn it into brackets."""
+
+    def denoiser(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        law = torch.full((*x_t.shape, TOKENS), 0.001)
+        law[..., 4] = 1 - 0.001 * (TOKENS - 1)
+        return law.log()
+
+    sampler = Sampler(Masked(TOKENS), 8, corrector=Corrector(every=1, corrections=1))
+    drawn = sampler(denoiser, Rows(torch.arange(20), 6), Completable(Unguided(), MASK, BALANCE), seed=0)
+    assert torch.equal(drawn, torch.full((20, 6), 4))
 
 
 def test_without_pairs_it_is_the_inner_guidance() -> None:

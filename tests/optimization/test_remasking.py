@@ -107,7 +107,7 @@ def test_rows_of_a_generation_have_few_lengths_and_near_those_of_their_parents(
     assert len(seen) == 60
     assert {len(row) % 3 for row in seen} == {seed % 3}
     kept = [(len(row), sum(each is None for each in row)) for row in seen]
-    # Of the 9 tokens up to 4 are masked, or up to 4 more are put in.
+    # Of the 9 tokens up to 4 are masked, or up to 5 more are put in.
     assert {length for length, _ in kept} <= set(range(8, 15))
     assert all(1 <= drawn <= 6 and length - drawn >= 5 for length, drawn in kept)
 
