@@ -26,9 +26,10 @@ class Completable:
     some tokens never follow one another, or never stand at an end. All: in no `Fillings` of the masks are
     brackets in order, neighbours such as may stand together, and labels as many as have to come. Each rule
     is necessary for a well-formed row of at most 16 open brackets; with one kind of bracket the last is
-    sufficient but for which label it is. They cost no forward and are about masked positions only. Tokens are drawn one at a time by first-hitting; of several in a step each is checked by itself.
-    What has no chance in the inner prediction never gets one: where the rules leave nothing else, they give
-    way, the last first.
+    sufficient but for which label it is. They cost no forward and are about masked positions only. Tokens
+    are drawn one at a time by first-hitting; of several in a step each is checked by itself. What has no
+    chance in the inner prediction never gets one: where the rules leave nothing else, they give way, the
+    last first.
 
     Args:
         inner: whose prediction is restricted.

@@ -43,7 +43,8 @@ class Fillings:
     def most(self, x_t: Tensor) -> Tensor:
         """The most labels (B, L, K) that all masks but one can hold once a token stands there.
 
-        Below 0 where no filling is well-formed. At a position that is not masked only tokens of its own kind count.
+        Below 0 where no filling is well-formed. At a position that is not masked only tokens of its own kind
+        count.
 
         Args:
             x_t: (B, L) tokens and masks.
