@@ -83,7 +83,9 @@ class Molecules:
         how = (pad_to, heldout, seed, chosen(writings))
         preparation = Preparation(self._notation(tokenizer), self.properties, *how)
         data = preparation.run(locate(path), left_out, **reading)
-        return replace(data, info={"modality": self.name, **data.info})
+        # Of one writing alone there is nothing to say, as in files older than the option.
+        told = {} if writings == "canonical" else {"options": {"writings": writings}}
+        return replace(data, info={"modality": self.name, **told, **data.info})
 
     def tokenizer(self, state: dict[str, Any]) -> VocabularyTokenizer:
         """The tokenizer with a stored state; states older than the names are of SMILES."""

@@ -73,6 +73,10 @@ def _checked(data: Any, config: TrainConfig) -> Any:
     for key, theirs in settings(data).items():
         if asked.get(key, theirs) != theirs:
             raise MoldiffError(f"data.{key}: got {asked[key]}, but the token file has {theirs}")
+    for name, theirs in data.info.get("options", {}).items():
+        if config.data.options.get(name, theirs) != theirs:
+            got = f"got {config.data.options[name]}, but the token file has {theirs}"
+            raise MoldiffError(f"data.options.{name}: {got}")
     padded = tokenizer.state().get("pad_to")
     if padded != config.data.pad_to:
         raise MoldiffError(f"data.pad_to: got {config.data.pad_to}, but the token file has {padded}")

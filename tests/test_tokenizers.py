@@ -102,6 +102,21 @@ def test_what_is_said_beside_a_token_file_has_to_agree_with_it(
         training.run(small(path, override))
 
 
+def test_the_writings_of_a_token_file_are_those_of_the_configuration(
+    small: Small, textbook: Path, tmp_path: Path
+) -> None:
+    path = prepared(textbook, tmp_path / "a.safetensors", writings="canonical,random:0.3")
+    told = "conditions=[{kind: category, name: writing, always: 0}]"
+    with pytest.raises(
+        MoldiffError, match=r"data\.options\.writings: got all, but the token file has canonical,random:0\.3"
+    ):
+        training.run(small(path, told, "data.options.writings=all"))
+    assert training.run(small(path, told, "max_steps=1")).card.training["writings"] == {
+        "canonical": 1.0,
+        "random": 0.3,
+    }
+
+
 def test_an_unknown_tokenizer_or_policy_is_refused_before_any_work(small: Small, tmp_path: Path) -> None:
     with pytest.raises(MoldiffError, match="unknown tokenizer: got 'words', choose from smiles, selfies"):
         training.run(small("data.tokenizer=words", f"data.path={tmp_path / 'absent.smi'}"))
