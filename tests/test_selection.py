@@ -196,12 +196,12 @@ def test_distinct_rows_are_drawn_until_so_many_pass(tiny_model: Model) -> None:
     assert short.frame["smiles"].tolist() == found.frame["smiles"].tolist()[: len(short)]
 
 
-@pytest.mark.parametrize("more", [{}, {"filters": FILTERS}, {"unique": True, "max_samples": 120}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"filters": FILTERS}, {"unique": True, "max_samples": 400}], ids=str)
 def test_the_diverse_are_picked_from_distinct_rows_that_are_wanted(
     more: dict[str, Any], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "SCORED", 16)
-    found = tiny_model.generate(60, **EASY, **more, diverse=3)
+    found = tiny_model.generate(200, **EASY, **more, diverse=3)
     frame = found.frame
     wanted = frame[frame["passes"] if "passes" in frame else frame["sane"]].drop_duplicates("smiles")
     picker = Picker()
