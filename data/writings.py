@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 import numpy as np
 from rdkit import Chem
@@ -29,7 +28,7 @@ def chosen(names: str) -> dict[Writing, float]:
         name, colon, text = (each.strip() for each in part.partition(":"))
         if name not in WRITINGS:
             raise unknown("writing", name, [*WRITINGS, "all"])
-        found[cast(Writing, name)] = _share(part, text) if colon else 1.0
+        found[name] = _share(part, text) if colon else 1.0
     whole = WRITINGS[0]
     if len(found) < len(parts) or next(iter(found)) != whole or found[whole] < 1:
         raise MoldiffError(f"writings: got {names!r}, needs canonical first and whole, and each once")
