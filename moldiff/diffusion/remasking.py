@@ -5,6 +5,7 @@ chance u that a masked token is revealed follows from keeping the marginal, E[vi
 u = (alpha_s - (1 - sigma) alpha_t) / (1 - alpha_t)   (Wang et al., 2025, arXiv:2503.00307, eq. 5).
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -334,10 +335,20 @@ class Loop(Remasking):
 
     def phases(self, steps: int) -> tuple[int, int, int]:
         """Steps in the three phases; at least one in the first and the last."""
-        start, stop = round(self.first * steps), round((1 - self.last) * steps)
-        if not 1 <= start <= stop < steps:
-            raise MoldiffError(f"steps of a loop: got {steps}, too few for its phases; ask for more")
+        start, stop = self._ends(steps)
+        if not self._fits(steps):
+            enough = next(n for n in itertools.count(steps + 1) if self._fits(n))
+            got = f"got {steps}, too few for its phases"
+            raise MoldiffError(f"steps of a loop: {got}; ask for {enough} or more")
         return start, stop - start, steps - stop
+
+    def _ends(self, steps: int) -> tuple[int, int]:
+        """The steps after which the first and the middle phase end, rounded."""
+        return round(self.first * steps), round((1 - self.last) * steps)
+
+    def _fits(self, steps: int) -> bool:
+        start, stop = self._ends(steps)
+        return 1 <= start <= stop < steps
 
     def times(self, steps: int) -> list[float]:
         n_1, n_2, n_3 = self.phases(steps)

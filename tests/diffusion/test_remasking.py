@@ -280,6 +280,18 @@ def test_loop_in_both_spellings(loop: Loop, steps: int, phases: tuple[int, int, 
             assert step.t - step.s == pytest.approx(size, abs=1e-12)
 
 
+@pytest.mark.parametrize("loop", [Loop.wall_clock(Cap(0.02)), Loop.model_time(Cap(0.02))])
+def test_loop_with_too_few_steps_says_how_many_are_enough(loop: Loop) -> None:
+    with pytest.raises(MoldiffError, match=r"got 1, too few .* ask for \d+ or more") as refused:
+        loop.phases(1)
+    enough = int(str(refused.value).split()[-3])
+    for steps in range(1, enough):
+        with pytest.raises(MoldiffError, match=f"got {steps}, .* ask for {enough} or more"):
+            loop.phases(steps)
+    for steps in range(enough, 300):
+        assert min(loop.phases(steps)[::2]) >= 1
+
+
 def test_loop_holds_a_level_of_alpha_on_any_schedule() -> None:
     loop = Loop.wall_clock(Cap(0.02), alpha_on=0.9, schedule=Cosine())
     grid = Sampler(Masked(2, Cosine()), 100, loop).grid()
