@@ -20,6 +20,11 @@ MOST_DRAWN = 1024
 """Images on a sheet, at most."""
 
 
+def too_many(got: str) -> MoldiffError:
+    """The error for ``got`` images on a sheet."""
+    return MoldiffError(f"a .png takes {MOST_DRAWN} images at most: got {got}, write an .npy file")
+
+
 @final
 class _Npy:
     """The valid images as one array of uint8, (N, H, W)."""
@@ -66,7 +71,7 @@ class _Png:
 
     def append(self, frame: pd.DataFrame) -> None:
         if len(self._held) + len(frame) > MOST_DRAWN:
-            raise MoldiffError(f"a .png takes {MOST_DRAWN} images at most: got more, write an .npy file")
+            raise too_many("more")
         self._held += _images(frame)
 
     def close(self) -> None:

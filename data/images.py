@@ -17,7 +17,7 @@ from .digit_features import shipped
 from .image_files import ImageSet, read_grey, read_images
 from .image_sheets import FORMATS, sheet
 from .image_tables import SUFFIXES, read_column, spell, unspelt
-from .image_writers import WRITERS
+from .image_writers import MOST_DRAWN, WRITERS, too_many
 from .patches import PatchTokenizer
 from .pixels import Image, ImageTokenizer, PixelTokenizer, exact_levels, rms
 from .plain import PlainModality, identities
@@ -185,6 +185,12 @@ class Images(PlainModality):
         free = tiles.any((1, 3)).ravel()
         ids = tokenizer.encode(picture)
         return Kept(whole=tuple(None if new else token for token, new in zip(ids, free, strict=True)))
+
+    def check_output(self, path: Path, rows: int | None = None) -> None:
+        """Refuses a path whose suffix no writer takes, and a sheet of more ``rows`` than it has room for."""
+        super().check_output(path, rows)
+        if path.suffix == ".png" and rows is not None and rows > MOST_DRAWN:
+            raise too_many(str(rows))
 
     def check_picture(self, path: Path) -> None:
         """Refuses a path whose suffix no picture has."""

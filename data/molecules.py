@@ -215,8 +215,8 @@ class Molecules:
         """Opens ``path`` in the format of ``suffix``, to write a table in pieces."""
         return WRITERS[suffix](path)
 
-    def check_output(self, path: Path) -> None:
-        """Refuses a path whose suffix no writer takes."""
+    def check_output(self, path: Path, rows: int | None = None) -> None:
+        """Refuses a path whose suffix no writer takes; of ``rows`` any number will do."""
         if path.suffix not in WRITERS:
             raise unknown("kind of output file", path.suffix or path.name, WRITERS)
 

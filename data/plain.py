@@ -216,8 +216,8 @@ class PlainModality(ABC):
         """Opens ``path`` in the format of ``suffix``, to write a table in pieces."""
         return self.writers[suffix](path)
 
-    def check_output(self, path: Path) -> None:
-        """Refuses a path whose suffix no writer takes."""
+    def check_output(self, path: Path, rows: int | None = None) -> None:
+        """Refuses a path whose suffix no writer takes; of ``rows`` any number will do."""
         if path.suffix not in self.writers:
             raise unknown("kind of output file", path.suffix or path.name, self.writers)
 

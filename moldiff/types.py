@@ -288,8 +288,8 @@ class Modality(Protocol):
         """What gives the same over a table that comes in pieces."""
         ...
 
-    def check_output(self, path: Path) -> None:
-        """Refuses a path that ``write`` would not take."""
+    def check_output(self, path: Path, rows: int | None = None) -> None:
+        """Refuses a path that ``write`` would not take, or not with as many ``rows``, if known."""
         ...
 
     def check_picture(self, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -286,7 +287,7 @@ def generate(
         mask=mask,
     )
     loaded = generation.load(model, device)
-    _check(loaded.modality, out, grid, report)
+    _check(loaded.modality, request.n, out, grid, report)
     with output.progress_bar(request.n, "sampling", quiet or json) as progress:
         command = shlex.join(["moldiff", *context.obj])
         found = _run(loaded.start(request, progress), out, resume, command)
@@ -314,10 +315,10 @@ def _files(
     return files
 
 
-def _check(modality: Modality, out: Path | None, grid: Path | None, report: Path | None) -> None:
-    """Refuses names of files that are of no known kind."""
+def _check(modality: Modality, n: int, out: Path | None, grid: Path | None, report: Path | None) -> None:
+    """Refuses names of files that are of no known kind, or of one with no room for n rows."""
     for path, check in (
-        (out, modality.check_output),
+        (out, partial(modality.check_output, rows=n)),
         (grid, modality.check_picture),
         (report, modality.check_report),
     ):

@@ -211,6 +211,11 @@ def test_a_sheet_has_room_for_so_many(frame, tmp_path):
     with pytest.raises(MoldiffError, match=r"a \.png takes 1024 images at most: got more, write an \.npy"):
         MODALITY.write(many, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+    # So much is known before they are drawn.
+    MODALITY.check_output(tmp_path / "a.png", 1024)
+    MODALITY.check_output(tmp_path / "a.npy", 1025)
+    with pytest.raises(MoldiffError, match=r"a \.png takes 1024 images at most: got 1025"):
+        MODALITY.check_output(tmp_path / "a.png", 1025)
 
 
 def test_pictures_say_what_was_asked_and_found_and_carry_notes(frame, tmp_path):
