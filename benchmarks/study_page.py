@@ -12,8 +12,9 @@ import argparse
 import json
 import math
 import os
+import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,12 +160,18 @@ def compared(folder: Path) -> Iterator[str]:
     yield "Published perplexities (UDLM paper; counted otherwise): AR 2.19, MDLM <= 2.12, UDLM <= 2.02."
 
 
+def _command(facts: Mapping[str, Any]) -> str:
+    """What was typed, with the places of the reader's own files left open."""
+    typed = re.sub(r"(?<=--out )\S+", "DIR", facts["command"])
+    return "`" + re.sub(r"(?<=--heldout )\S+", "FILE", typed) + "`"
+
+
 def forms(folders: Sequence[Path]) -> Iterator[str]:
     """The forms of guidance by a classifier: what each makes and asks, means over seeds."""
     rows, commands = [], []
     for folder in folders:
         facts = json.loads((folder / study.SUMMARY).read_text("utf-8"))
-        commands.append(f"`{facts['command']}`")
+        commands.append(_command(facts))
         frame, name = pd.read_csv(folder / study.RESULTS), f"{facts['property']}_novel"
         for (method, scale), runs in frame.groupby(["method", "scale"], sort=False):
             share = {key: mean_se(100 * runs[key] / runs["samples"]) for key in ("valid", "novel")}
@@ -198,7 +205,7 @@ def page(runs: Path, images: Path, target: Path) -> str:
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
         parts.append(
             f"{facts['samples']:,} samples a run, seeds {', '.join(map(str, seeds))}, on "
-            f"{', '.join(facts['devices'])}; {listed}. Command: `{facts['command']}`."
+            f"{', '.join(facts['devices'])}; {listed}. Command: {_command(facts)}."
         )
         parts += [*areas(facts), *differences(facts), *points(folder, facts)]
     if (runs / "compare" / comparison.SUMMARY).exists():

@@ -86,13 +86,13 @@ def test_the_page_has_the_figures_and_the_papers(
     asked = Grid("ring_count", ("plain", "single"), ("cfg",), (1.0,), (2,), (0, 1), 6)
     plan = Plan(settings.load(two_methods), asked)
     out = tmp_path / "runs" / "ring_count"
-    found = study.pareto(plan, out, study.Options(device="cpu", command="moldiff pareto --seeds 2"))
+    found = study.pareto(plan, out, study.Options(device="cpu", command="moldiff pareto --out /here/it --seeds 2"))
     text = script.page(tmp_path / "runs", tmp_path / "images", tmp_path / "page.md")
     assert "![ring count](images/study-ring_count.png)" in text
     assert (tmp_path / "images" / "study-ring_count.png").read_bytes() == (out / "pareto.png").read_bytes()
     area = found.summary["hypervolume"]["single"]
     assert f"{area['mean']:.1f} ± {area['se']:.1f}" in text
-    assert "`moldiff pareto --seeds 2`" in text
+    assert "`moldiff pareto --out DIR --seeds 2`" in text
     assert "| ReMDM | CFG | 128 | 348 @ 4.53, 305 @ 4.82" in text
     rows = [line for line in text.splitlines() if line.startswith(("| Plain |", "| single |"))]
     assert len(rows) == len(pd.read_csv(out / study.FRONT))
