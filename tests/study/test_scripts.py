@@ -86,7 +86,8 @@ def test_the_page_has_the_figures_and_the_papers(
     asked = Grid("ring_count", ("plain", "single"), ("cfg",), (1.0,), (2,), (0, 1), 6)
     plan = Plan(settings.load(two_methods), asked)
     out = tmp_path / "runs" / "ring_count"
-    found = study.pareto(plan, out, study.Options(device="cpu", command="moldiff pareto --out /here/it --seeds 2"))
+    command = "moldiff pareto --out /here/it --seeds 2"
+    found = study.pareto(plan, out, study.Options(device="cpu", command=command))
     text = script.page(tmp_path / "runs", tmp_path / "images", tmp_path / "page.md")
     assert "![ring count](images/study-ring_count.png)" in text
     assert (tmp_path / "images" / "study-ring_count.png").read_bytes() == (out / "pareto.png").read_bytes()
