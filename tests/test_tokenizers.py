@@ -145,10 +145,11 @@ def test_files_older_than_the_choice_are_of_smiles(small: Small, textbook: Path,
     assert build_tokenizer("molecules", facts["tokenizer"]) == model.tokenizer
 
 
-def test_the_shipped_model_is_of_smiles() -> None:
+def test_the_shipped_model_is_of_smiles_and_so_is_a_card_that_does_not_say() -> None:
     card = load("qm9", device="cpu").card
-    assert "name" not in card.tokenizer
-    tokenizer = build_tokenizer("molecules", card.tokenizer)
+    assert card.tokenizer["name"] == "smiles"
+    unsaid = {key: value for key, value in card.tokenizer.items() if key != "name"}
+    tokenizer = build_tokenizer("molecules", unsaid)
     assert tokenizer.decode(tokenizer.encode("c1ccc[nH]1")) == "c1ccc[nH]1"
     with pytest.raises(MoldiffError, match="unknown tokenizer: got '7', choose from smiles, selfies"):
         build_tokenizer("molecules", {**card.tokenizer, "name": 7})

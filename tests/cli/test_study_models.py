@@ -50,9 +50,6 @@ def test_methods_have_networks_of_one_size_and_all_but_one_saw_as_many_tokens() 
     assert second.origin is not None
     assert (second.origin.name, second.origin.sha256) == (first.name, first.sha256)
     assert second.training["tokens"] <= first.training["tokens"] / 4
-    # The autoregressive one was stopped early, at two thirds of the tokens, short of what was planned.
-    short = cards.pop("qm9-study-ar")
-    assert 20e6 < short.training["tokens"] < first.training["tokens"]
     assert {card.training["tokens"] for card in cards.values()} == {first.training["tokens"]}
     assert first.training["tokens"] >= 30e6
 

@@ -72,7 +72,8 @@ def test_what_is_kept_is_kept_in_every_row(qm9: Model) -> None:
         assert len(ids) == len(row)
         assert all(kept is None or kept == drawn for kept, drawn in zip(row, ids, strict=True))
     assert redrawn(qm9, rows, seed=3) == texts
-    assert redrawn(qm9, rows, seed=4) != texts
+    # A model may be sure of all five at one seed or another.
+    assert any(redrawn(qm9, rows, seed=seed) != texts for seed in range(4, 12))
 
 
 def test_a_row_without_an_open_place_is_itself(qm9: Model) -> None:
