@@ -32,7 +32,7 @@ Start = Annotated[
 StartSize = Annotated[int, typer.Option(help="Molecules to start from, at most.")]
 Model = Annotated[str | None, typer.Option(help="Bundled name or folder of a model of molecules.")]
 Target = Annotated[
-    list[str] | None, typer.Option(help="What the model is asked for in its proposals: qed=top10%, logp=2..3.")
+    list[str] | None, typer.Option(help="What the model is asked for in proposals: qed=top10%, logp=2..3.")
 ]
 Top = Annotated[int, typer.Option(help="Rows of top.csv and top.smi.")]
 Workers = Annotated[int, typer.Option(help="Processes that ask the oracle.")]
