@@ -258,12 +258,14 @@ def _data(data: DataConfig, card: Card) -> DataConfig:
 
 
 def _network(network: NetworkConfig, card: Card) -> NetworkConfig:
-    """The model's network, with the dropout that is asked for; MoldiffError where another size is."""
+    """The model's network, with the dropout that is asked for and as deep; MoldiffError where it cannot be."""
     source = card.config.network
     asked = network.model_dump(include=network.model_fields_set)
     for key, value in asked.items():
         theirs = getattr(source, key)
-        if key != "dropout" and value != theirs:
+        if key == "depth" and value < theirs:
+            raise MoldiffError(f"network.depth: got {value}, but {card.name} has {theirs}; it can only grow")
+        if key not in ("dropout", "depth") and value != theirs:
             raise MoldiffError(
                 f"network.{key}: got {value}, but {card.name} has {theirs}; leave network out (network={{}})"
             )

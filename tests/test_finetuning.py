@@ -249,6 +249,20 @@ def test_a_run_is_resumed_from_where_it_started(half: Path, tiny: Path, own: Pat
         training.run(other, resume=True, init_from=str(half))
 
 
+def test_a_run_may_grow_deeper_and_not_back(half: Path, own: Path, small: Small, tmp_path: Path) -> None:
+    deeper = small("network={depth: 2}", f"data.path={own}", "max_steps=2")
+    network, _ = step_0(half, deeper, prepared(own))
+    assert len(network.blocks) == 2
+    x = torch.zeros(1, 4, dtype=torch.long)
+    same, _ = step_0(half, small(f"data.path={own}"), prepared(own))
+    torch.testing.assert_close(network(x, torch.ones(1)), same(x, torch.ones(1)), rtol=0, atol=0)
+    training.run(deeper, init_from=str(half))
+    assert load(str(deeper.out)).network.config.depth == 2
+    shallower = small("network={depth: 1}", f"data.path={own}", f"out={tmp_path / 'back'}")
+    with pytest.raises(MoldiffError, match=r"network\.depth: got 1, but run has 2; it can only grow"):
+        training.run(shallower, init_from=str(deeper.out))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -1,4 +1,4 @@
-"""Growing a network: trained weights in a network that knows more tokens, longer rows or other conditions."""
+"""Growing a network: trained weights in one that is deeper, knows more tokens, longer rows or other conditions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,14 +15,14 @@ BY_TOKEN = ("tokens.weight", "head.weight", "head.bias")
 def grow(
     network: Transformer, trained: Mapping[str, Tensor], known: int, slots: Sequence[int | None]
 ) -> None:
-    """Fills a fresh network with the weights of a smaller trained one of the same width, depth and options.
+    """Fills a fresh network with the weights of a smaller trained one of the same width and options.
 
-    Ids below ``known`` stay, new ids follow, and what stood behind (padding, mask) moves up behind those. For
+    Blocks beyond the trained ones follow these; as fresh ones add nothing yet, the function stays. Ids below ``known`` stay, new ids follow, and what stood behind (padding, mask) moves up behind those. For
     rows that the trained network takes, told nothing or the conditions it knows, both networks give the known
     tokens the same log-probabilities up to a constant a position, at most log(1 + new / known).
 
     Args:
-        network: fresh, with as many tokens, places and conditions as ``trained`` or more.
+        network: fresh, with as many blocks, tokens, places and conditions as ``trained`` or more.
         trained: the state of the trained network.
         known: ids that mean the same in both.
         slots: for each condition of ``network``, its number in ``trained``, None where it is new there.

@@ -27,11 +27,13 @@ def random(tokens: int, places: int, **options: Any) -> Transformer:
     return net.eval()
 
 
-def grown(old: Transformer, slots: dict[ConditionSlot, int | None], places: int = 3) -> Transformer:
+def grown(
+    old: Transformer, slots: dict[ConditionSlot, int | None], places: int = 3, depth: int = 2
+) -> Transformer:
     """A network with two more tokens, and given slots, each with its number in the old one."""
     torch.manual_seed(1)
     size = TransformerConfig(
-        6, 7, places, width=8, depth=2, heads=2, slots=tuple(slots), time=old.time is not None
+        6, 7, places, width=8, depth=depth, heads=2, slots=tuple(slots), time=old.time is not None
     )
     net = Transformer(size).eval()
     grow(net, old.state_dict(), KNOWN, list(slots.values()))
@@ -101,6 +103,21 @@ def test_shorter_rows_in_a_network_for_longer_ones_are_as_before() -> None:
     # Places 1 and 2 of 0, 1, 2 are the farther half.
     torch.testing.assert_close(new.edges[:, 3:], old.edges[:, 1:].mean(1, keepdim=True).expand(-1, 4, -1))
     assert new(torch.zeros(2, 7, dtype=torch.long), torch.ones(2)).isfinite().all()
+
+
+@pytest.mark.parametrize("time", [False, True])
+def test_a_deeper_network_is_the_same_until_its_new_blocks_learn(time: bool) -> None:
+    old = random(KNOWN + 1, 3, slots=(NUMBER,), time=time)
+    new = grown(old, {NUMBER: 0}, depth=4)
+    x, t = states(), torch.linspace(0.1, 1, len(states()))
+    told = torch.linspace(-1, 1, len(x))[:, None]
+    taken = share(old(x, t, told), new(PLACE[x], t, told))
+    new(PLACE[x], t, told)[:, 0, 0].sum().backward()
+    for block in new.blocks[2:]:
+        for layer in (block.out, block.down):
+            assert layer.weight.grad is not None and layer.weight.grad.abs().max() > 0
+    nn.init.normal_(new.blocks[3].out.weight)
+    assert not torch.allclose(old(x, t, told)[..., 0] - new(PLACE[x], t, told)[..., 0], taken)
 
 
 def test_new_tokens_are_read_as_the_mean_of_the_known_and_told_apart() -> None:
