@@ -26,9 +26,9 @@ from moldiff.chem import oracles
 from moldiff.chem.fingerprints import TDC_BITS, morgan
 from moldiff.chem.similarity import mean_similarities, pairwise_diversity
 from moldiff.config import Setting
-from moldiff.generation import Model
+from moldiff.generation.model import Model
+from moldiff.generation.request import Request
 from moldiff.nn.precision import resolved
-from moldiff.request import Request
 
 HERE = Path(__file__).parent
 SAMPLES = 1024

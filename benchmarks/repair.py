@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import moldiff
-from moldiff import repair
-from moldiff.generation import Model
+from moldiff.generation import repair
+from moldiff.generation.model import Model
 
 COLUMNS = ("validity", "uniqueness", "novelty", "novel molecules", "more forwards")
 

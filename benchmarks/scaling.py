@@ -26,9 +26,9 @@ import yaml
 import moldiff
 from moldiff import registry
 from moldiff.checkpoint import Checkpoint, Metric, find
-from moldiff.likelihood import judge
-from moldiff.plan import read_targets
-from moldiff.request import Request
+from moldiff.evaluation.likelihood import judge
+from moldiff.generation.plan import read_targets
+from moldiff.generation.request import Request
 
 HERE = Path(__file__).parent
 TUNED = HERE / "scaling-tuned.yaml"

@@ -20,7 +20,8 @@ from typing import Any
 #: Runs a command line, then prints its peak resident size before sampling and at the end, in MiB.
 SCRIPT = """
 import json, resource, sys
-from moldiff import generation, stream
+from moldiff.generation.model import load
+from moldiff.generation import stream
 from moldiff.cli.app import run
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = []

@@ -23,14 +23,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moldiff import config, registry, training
+from moldiff import config, registry
 from moldiff.assembly import build_network, build_process, build_tokenizer
 from moldiff.conditions import fit_all
 from moldiff.diffusion.objective import Batch
 from moldiff.diffusion.process import Process
+from moldiff.nn.compilation import compile_blocks
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
 from moldiff.nn.precision import autocast
 from moldiff.nn.transformer import Transformer
+from moldiff.training import intake
+from moldiff.training.trainee import Trainee
+from moldiff.training.trainer import build_trainer
 
 ROUND, PADDED = 20, 32
 
@@ -99,19 +103,19 @@ def filled(batch: Batch) -> Batch:
 
 def measure(settings: config.TrainConfig, rounds: int) -> dict[str, Any]:
     """The pairs of seconds of both comparisons, the first round of each left out as warm-up."""
-    data = training.read_tokens(settings)
-    conditions = fit_all(settings.conditions, training.properties(data), ~data.heldout)
+    data = intake.read_tokens(settings)
+    conditions = fit_all(settings.conditions, intake.properties(data), ~data.heldout)
     tokenizer = build_tokenizer(data.info["modality"], data.info["tokenizer"])
     process = build_process(settings, tokenizer.vocab_size)
     build: Callable[[], Transformer] = lambda: build_network(settings, process, PADDED, conditions)  # noqa: E731
     network, other = build(), build()
     if settings.compile:
-        training.compile_blocks(network)
-        training.compile_blocks(other)
-    trainee = training.Trainee(network, process, settings)
-    module = training.data_module(data, settings, conditions)
+        compile_blocks(network)
+        compile_blocks(other)
+    trainee = Trainee(network, process, settings)
+    module = intake.data_module(data, settings, conditions)
     rounds_timed = Rounds(Bare(other, process, settings))
-    trainer = training.build_trainer(settings)
+    trainer = build_trainer(settings)
     trainer.callbacks.append(rounds_timed)
     trainer.fit(trainee, datamodule=module)
     batches = [module.train_dataloader().batch(step) for step in range(ROUND)]

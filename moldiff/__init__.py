@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     from moldiff.chem.scores import Scores as Scores
     from moldiff.chem.scoring import Scorer as Scorer
     from moldiff.chem.scoring import score as score
-    from moldiff.evaluation import Evaluation as Evaluation
-    from moldiff.evaluation import evaluate as evaluate
-    from moldiff.generation import Generation as Generation
-    from moldiff.generation import Model as Model
-    from moldiff.generation import load as load
+    from moldiff.evaluation.evaluate import Evaluation as Evaluation
+    from moldiff.evaluation.evaluate import evaluate as evaluate
+    from moldiff.generation.model import Generation as Generation
+    from moldiff.generation.model import Model as Model
+    from moldiff.generation.model import load as load
 
 __version__ = "0.1.0"
 
 #: Public names and where they live. They load on first use, so that ``import moldiff`` is light.
 _LAZY = {
-    "Evaluation": "moldiff.evaluation",
-    "evaluate": "moldiff.evaluation",
-    "Generation": "moldiff.generation",
-    "Model": "moldiff.generation",
-    "load": "moldiff.generation",
+    "Evaluation": "moldiff.evaluation.evaluate",
+    "evaluate": "moldiff.evaluation.evaluate",
+    "Generation": "moldiff.generation.model",
+    "Model": "moldiff.generation.model",
+    "load": "moldiff.generation.model",
     "Scorer": "moldiff.chem.scoring",
     "Scores": "moldiff.chem.scores",
     "score": "moldiff.chem.scoring",

@@ -33,7 +33,7 @@ def written(path: Path) -> Iterator[Path]:
         MoldiffError: the file cannot be written; nothing is left behind, and what stood there stays.
     """
     check_place(path)
-    # Not ".part": that is the name of an unfinished run, which is to be gone on with (moldiff.journal).
+    # Not ".part": so an unfinished run is called, which is to be gone on with (moldiff.generation.journal).
     part = path.with_name(path.name + ".new")
     check_place(part)
     try:

@@ -105,7 +105,7 @@ EVALUATIONS = {
 JUDGES = {"text": "text-judge"}
 
 #: By prefix of a model's name, what loads one that was not made here.
-SOURCES = {"hf": "moldiff.pretrained:load"}
+SOURCES = {"hf": "moldiff.generation.pretrained:load"}
 
 DATA = {
     "token-file": "moldiff.data.datasets:TokenFile",

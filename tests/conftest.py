@@ -43,11 +43,12 @@ SMALL = ("device=cpu", "network.width=16", "network.depth=1", "network.heads=2",
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> Path:
     """The folder of a small model, trained on the textbook molecules; not to be changed."""
-    from moldiff import config, training
+    from moldiff import config
+    from moldiff.training import fit
 
     folder = tmp_path_factory.mktemp("tiny") / "model"
     overrides = [*SMALL, f"data.path={textbook}", f"out={folder}", "max_steps=80", "logger=none"]
-    training.run(config.load("tiny", overrides))
+    fit.run(config.load("tiny", overrides))
     return folder
 
 
@@ -62,11 +63,12 @@ def tiny_model(tiny: Path) -> Model:
 @pytest.fixture(scope="session")
 def tiny_corrected(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> Path:
     """The folder of such a model that was also trained to correct itself; not to be changed."""
-    from moldiff import config, training
+    from moldiff import config
+    from moldiff.training import fit
 
     folder = tmp_path_factory.mktemp("corrected") / "model"
     overrides = [*SMALL, f"data.path={textbook}", f"out={folder}", "max_steps=80", "logger=none"]
-    training.run(config.load("tiny", [*overrides, "correction.weight=1"]))
+    fit.run(config.load("tiny", [*overrides, "correction.weight=1"]))
     return folder
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from moldiff import config, load, training
+from moldiff import config, load
 from moldiff.checkpoint import CARD, WEIGHTS
 from moldiff.cli.app import run
 from moldiff.config import TrainConfig
 from moldiff.errors import MoldiffError
-from moldiff.generation import Model
-from moldiff.likelihood import bound
+from moldiff.evaluation.likelihood import bound
+from moldiff.generation.model import Model
+from moldiff.training import fit
 
 SMALL = ("device=cpu", "network.width=16", "network.depth=1", "network.heads=2", "batch_tokens=512")
 ITEMS = ["CCO", "C1CCCCC1", "CC(=O)O", "C"]
@@ -26,8 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> Path:
     """The folder of a small autoregressive model and, beside it, ``classifier``; not to be changed."""
     out = tmp_path_factory.mktemp("autoregressive") / "model"
     given = [*SMALL, f"data.path={textbook}", "logger=none", "process.name=autoregressive"]
-    training.run(config.load("tiny", [*given, f"out={out}", "max_steps=80"]))
-    training.run(config.load("classifier", [*given, f"out={out.parent / 'classifier'}", "max_steps=20"]))
+    fit.run(config.load("tiny", [*given, f"out={out}", "max_steps=80"]))
+    fit.run(config.load("classifier", [*given, f"out={out.parent / 'classifier'}", "max_steps=20"]))
     return out
 
 
@@ -38,11 +39,11 @@ def model(folder: Path) -> Model:
 
 def test_a_run_that_is_resumed_publishes_the_same_bytes(small: Callable[..., TrainConfig]) -> None:
     settings = small("process.name=autoregressive", "max_steps=8", "checkpoint_every=4", "validate_every=8")
-    training.run(settings)
+    fit.run(settings)
     first = {name: (settings.out / name).read_bytes() for name in (WEIGHTS, CARD)}
     for name in (*first, "checkpoints/step=8.ckpt"):
         (settings.out / name).unlink()
-    training.run(settings, resume=True)
+    fit.run(settings, resume=True)
     assert {name: (settings.out / name).read_bytes() for name in first} == first
 
 
@@ -169,7 +170,7 @@ def test_a_configuration_that_has_no_meaning_is_refused(
     small: Callable[..., TrainConfig], override: str, message: str
 ) -> None:
     with pytest.raises(MoldiffError, match=message):
-        training.run(small("process.name=autoregressive", override))
+        fit.run(small("process.name=autoregressive", override))
 
 
 def test_a_grown_model_goes_on_from_what_it_knew(folder: Path, model: Model, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_grown_model_goes_on_from_what_it_knew(folder: Path, model: Model, tmp
         "device=cpu",
     ]
     settings = config.load("finetune", [*given, "max_steps=1", "optimizer.lr=1e-9", "logger=none"])
-    training.run(settings, init_from=str(folder))
+    fit.run(settings, init_from=str(folder))
     grown = load(str(tmp_path / "grown"), "cpu")
     assert grown.process.num_tokens == model.process.num_tokens + 1
     assert grown.card.max_length > model.card.max_length

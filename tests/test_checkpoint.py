@@ -15,8 +15,8 @@ from safetensors.torch import save
 
 from moldiff import Model, checkpoint, load
 from moldiff.checkpoint import CARD, FORMAT, WEIGHTS, Checkpoint, find, read_card
-from moldiff.classifiers import NoisyClassifier
 from moldiff.errors import MoldiffError
+from moldiff.generation.classifiers import NoisyClassifier
 
 
 @pytest.fixture

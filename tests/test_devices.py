@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from moldiff import training
 from moldiff.checkpoint import Checkpoint
 from moldiff.config import TrainConfig
+from moldiff.training import fit
 
 
 def test_two_processes_train_what_one_does(
@@ -19,7 +19,7 @@ def test_two_processes_train_what_one_does(
     given = ["precision=fp32", "max_steps=30", "validate_every=30"]
     one = small(*given, f"out={tmp_path / 'one'}")
     network = [f"network.{key}={value}" for key, value in one.network if key in ("width", "depth", "heads")]
-    alone = training.run(one)
+    alone = fit.run(one)
     command = [sys.executable, "-m", "moldiff", "train", "tiny", *given, *network, "devices=2", "device=cpu"]
     command += ["logger=none", f"batch_tokens={one.batch_tokens}", f"data.path={textbook}", "out=two"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

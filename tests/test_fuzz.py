@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from moldiff import config, training
+from moldiff import config
 from moldiff.checkpoint import CARD, WEIGHTS, find
 from moldiff.cli.app import run
+from moldiff.training import fit
 
 Change = Callable[[random.Random, Path], object]
 #: What a model cannot do without; the rest has defaults.
@@ -292,7 +293,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> tuple[l
     out = tmp_path_factory.mktemp("stopped") / "run"
     given = ["device=cpu", "network.width=16", "network.depth=1", "network.heads=2", "logger=none"]
     given += ["max_steps=4", "checkpoint_every=2", "batch_tokens=512", f"data.path={textbook}"]
-    training.run(config.load("tiny", [*given, f"out={out}"]))
+    fit.run(config.load("tiny", [*given, f"out={out}"]))
     return ["train", "tiny", "--resume", *given], out
 
 

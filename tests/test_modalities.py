@@ -10,7 +10,7 @@ import moldiff
 from moldiff import registry
 from moldiff.assembly import samplers_of
 from moldiff.errors import MoldiffError
-from moldiff.generation import Model
+from moldiff.generation.model import Model
 
 load = cache(moldiff.load)
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from moldiff import Model, config, load, registry, training
+from moldiff import Model, config, load, registry
 from moldiff.assembly import build_network, build_process, build_sampler, samplers_of
 from moldiff.checkpoint import Checkpoint
 from moldiff.config import Setting, TrainConfig
 from moldiff.errors import MoldiffError
+from moldiff.training import fit, intake
 from moldiff.types import Rows
 
 ROWS = [(table, name) for table, rows in registry.TABLES.items() for name in rows]
@@ -232,7 +233,7 @@ def test_each_process_schedule_and_dropout_trains_and_generates(
         f"network.time={process == 'uniform'}",
         "max_steps=2",
     )
-    trained = training.run(settings)
+    trained = fit.run(settings)
     assert math.isfinite(trained.card.training["heldout_nats_per_token"])
     found = Model(Checkpoint.load(settings.out), "cpu").generate(3, steps=4)
     assert len(found) == 3
@@ -355,8 +356,8 @@ def test_molecules_are_read_measured_and_drawn(textbook: Path, tmp_path: Path) -
 
 
 def test_the_data_rows_feed_training(tiny: Path) -> None:
-    data = registry.resolve("data", "token-file").load(tiny / training.TOKENS)
-    module = training.data_module(data, config.load("tiny", ["batch_tokens=64", "max_steps=3"]), ())
+    data = registry.resolve("data", "token-file").load(tiny / intake.TOKENS)
+    module = intake.data_module(data, config.load("tiny", ["batch_tokens=64", "max_steps=3"]), ())
     assert isinstance(module, registry.resolve("data", "token-module"))
     batches = list(module.train_dataloader())
     assert [batch.step for batch in batches] == [0, 1, 2]

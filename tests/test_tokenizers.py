@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from moldiff import Model, config, load, registry, training
+from moldiff import Model, config, load, registry
 from moldiff.assembly import build_tokenizer
 from moldiff.checkpoint import CARD, Checkpoint, read_card
 from moldiff.cli.app import run as command
 from moldiff.config import TrainConfig
 from moldiff.errors import MoldiffError
+from moldiff.training import fit
 
 Small = Callable[..., TrainConfig]
 
@@ -29,7 +30,7 @@ def test_a_model_of_selfies_trains_and_generates(
     padding: str, small: Small, textbook: Path, tmp_path: Path
 ) -> None:
     given = [each for each in (padding, f"data.path={textbook}", "data.tokenizer=selfies") if each]
-    training.run(small(*given, "max_steps=30"))
+    fit.run(small(*given, "max_steps=30"))
     model = Model(Checkpoint.load(tmp_path / "run"), "cpu")
     assert model.card.tokenizer["name"] == model.card.config.data.tokenizer == "selfies"
     assert model.card.length == ("padded" if padding else "empirical")
@@ -41,7 +42,7 @@ def test_a_model_of_selfies_trains_and_generates(
 
 
 def test_nothing_waits_for_its_partner_in_selfies(small: Small, tmp_path: Path) -> None:
-    training.run(small("data.tokenizer=selfies", "max_steps=5"))
+    fit.run(small("data.tokenizer=selfies", "max_steps=5"))
     model = Model(Checkpoint.load(tmp_path / "run"), "cpu")
     plain, complete = (
         model.generate(12, sampler="first-hitting", complete=complete).frame["raw"].tolist()
@@ -66,7 +67,7 @@ def test_what_a_token_file_was_made_with_stands_on_the_card(
     small: Small, textbook: Path, tmp_path: Path
 ) -> None:
     path = prepared(textbook, tmp_path / "a.safetensors", stereo="strip", fragments="largest")
-    card = training.run(small(path, "max_steps=1")).card
+    card = fit.run(small(path, "max_steps=1")).card
     data = card.config.data
     assert (data.tokenizer, data.stereo, data.fragments, data.path) == ("smiles", "strip", "largest", None)
     assert card.training["source"] == "textbook.smi"
@@ -78,7 +79,7 @@ def test_the_policies_of_a_configuration_are_those_of_its_data(small: Small, tmp
     (tmp_path / "a.smi").write_text("C[C@H](O)F\nCCO.O\nCCN\nCCOC\n", "utf-8")
     said: list[str] = []
     own = (f"data.path={tmp_path / 'a.smi'}", "data.stereo=strip", "data.fragments=largest")
-    card = training.run(small(*own, "max_steps=1"), say=said.append).card
+    card = fit.run(small(*own, "max_steps=1"), say=said.append).card
     assert said[0].endswith("left out: none; repeats: 0; changed: stereo stripped 1, largest fragment 1")
     assert card.training["rows"] == 4
     assert card.training["altered"] == {"stereo stripped": 1, "largest fragment": 1}
@@ -99,7 +100,7 @@ def test_what_is_said_beside_a_token_file_has_to_agree_with_it(
 ) -> None:
     path = prepared(textbook, tmp_path / "a.safetensors", tokenizer="selfies", stereo="strip")
     with pytest.raises(MoldiffError, match=message):
-        training.run(small(path, override))
+        fit.run(small(path, override))
 
 
 def test_the_writings_of_a_token_file_are_those_of_the_configuration(
@@ -110,8 +111,8 @@ def test_the_writings_of_a_token_file_are_those_of_the_configuration(
     with pytest.raises(
         MoldiffError, match=r"data\.options\.writings: got all, but the token file has canonical,random:0\.3"
     ):
-        training.run(small(path, told, "data.options.writings=all"))
-    assert training.run(small(path, told, "max_steps=1")).card.training["writings"] == {
+        fit.run(small(path, told, "data.options.writings=all"))
+    assert fit.run(small(path, told, "max_steps=1")).card.training["writings"] == {
         "canonical": 1.0,
         "random": 0.3,
     }
@@ -119,7 +120,7 @@ def test_the_writings_of_a_token_file_are_those_of_the_configuration(
 
 def test_an_unknown_tokenizer_or_policy_is_refused_before_any_work(small: Small, tmp_path: Path) -> None:
     with pytest.raises(MoldiffError, match="unknown tokenizer: got 'words', choose from smiles, selfies"):
-        training.run(small("data.tokenizer=words", f"data.path={tmp_path / 'absent.smi'}"))
+        fit.run(small("data.tokenizer=words", f"data.path={tmp_path / 'absent.smi'}"))
     with pytest.raises(MoldiffError, match=r"data\.stereo: .*'keep' or 'strip'"):
         small("data.stereo=drop")
     with pytest.raises(MoldiffError, match=r"data\.fragments: .*'refuse' or 'largest'"):
@@ -132,7 +133,7 @@ def test_files_older_than_the_choice_are_of_smiles(small: Small, textbook: Path,
     assert list(state) == ["vocab", "pad_to"]
     info = {key: data.info[key] for key in ("modality", "source", "rejected", "duplicates", "rdkit")}
     replace(data, info={**info, "tokenizer": state}).save(tmp_path / "old.safetensors")
-    training.run(small(f"data.path={tmp_path / 'old.safetensors'}", "max_steps=1"))
+    fit.run(small(f"data.path={tmp_path / 'old.safetensors'}", "max_steps=1"))
     folder = tmp_path / "run"
     facts = json.loads((folder / CARD).read_text("utf-8"))
     assert "name" not in facts["tokenizer"]
@@ -156,16 +157,16 @@ def test_the_shipped_model_is_of_smiles_and_so_is_a_card_that_does_not_say() -> 
 
 
 def test_a_run_from_a_model_of_selfies_takes_its_tokens(small: Small, tmp_path: Path) -> None:
-    training.run(small("data.tokenizer=selfies", "max_steps=3"))
+    fit.run(small("data.tokenizer=selfies", "max_steps=3"))
     (tmp_path / "own.smi").write_text("C[Si](C)(C)C\nCCO\nCC[Se]C\n", "utf-8")
     own = [f"data.path={tmp_path / 'own.smi'}", "logger=none", "device=cpu", "max_steps=1", "batch_tokens=64"]
     settings = config.load("tiny", [f"out={tmp_path / 'tuned'}", *own, "network={}", "conditions=[]"])
-    card = training.run(settings, init_from=str(tmp_path / "run")).card
+    card = fit.run(settings, init_from=str(tmp_path / "run")).card
     assert card.tokenizer["name"] == card.config.data.tokenizer == "selfies"
     assert card.origin is not None
     assert card.origin.tokens_added == ("[Se]",)
     with pytest.raises(MoldiffError, match=r"data\.tokenizer: got smiles, but run has selfies"):
-        training.run(
+        fit.run(
             settings.model_copy(
                 update={"data": small(*own, "data.tokenizer=smiles").data, "out": tmp_path / "x"}
             ),

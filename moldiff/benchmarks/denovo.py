@@ -17,15 +17,15 @@ from moldiff.benchmarks.report import ERROR, Report, averaged, claim, read_json
 from moldiff.chem.work import Stages, silent
 from moldiff.diffusion.process import Process
 from moldiff.errors import MoldiffError
-from moldiff.evaluation import evaluate
+from moldiff.evaluation.evaluate import evaluate
+from moldiff.evaluation.reference import COMPARED, Known, of_model
 from moldiff.files import plain
-from moldiff.reference import COMPARED, Known, of_model
-from moldiff.repair import FIRST, ROUNDS
-from moldiff.request import Request
-from moldiff.saving import Saving
+from moldiff.generation.repair import FIRST, ROUNDS
+from moldiff.generation.request import Request
+from moldiff.generation.saving import Saving
 
 if TYPE_CHECKING:
-    from moldiff.generation import Model
+    from moldiff.generation.model import Model
 
 #: The figures, in the order of the table.
 FIGURES = ("validity", "uniqueness", "quality", "diversity", "intdiv", "novelty", "forwards", "seconds")

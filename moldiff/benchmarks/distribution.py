@@ -20,9 +20,9 @@ from moldiff.chem import distribution, metrics, moses
 from moldiff.chem.molecule import Check
 from moldiff.chem.work import HERE, Work
 from moldiff.errors import MoldiffError
-from moldiff.evaluation import EXACT, Evaluation, evaluate
+from moldiff.evaluation.evaluate import EXACT, Evaluation, evaluate
+from moldiff.evaluation.reference import Known
 from moldiff.moments import frechet
-from moldiff.reference import Known
 
 #: The k of unique@k.
 FIRST = (1_000, 10_000)

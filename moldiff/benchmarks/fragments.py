@@ -25,7 +25,7 @@ from moldiff.chem.molecule import parse
 from moldiff.chem.similarity import nearest
 from moldiff.chem.work import Stages, silent
 from moldiff.errors import MoldiffError, short
-from moldiff.evaluation import evaluate
+from moldiff.evaluation.evaluate import evaluate
 from moldiff.files import check_source, make_folder, write_json, write_table
 
 #: Draws n raw strings that are to keep a core, given the verb of the task, the core, n and a seed.

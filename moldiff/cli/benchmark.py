@@ -25,10 +25,10 @@ def benchmark() -> None:
 
 def _drawer(name: str, device: str) -> tuple[Draw, Mapping[str, Any]]:
     """What draws from a model, and what fixes its draws."""
-    from moldiff import generation
     from moldiff.design.benchmark import drawer
+    from moldiff.generation.model import load
 
-    model = generation.load(name, device)
+    model = load(name, device)
     card = model.card
     facts = {"model": card.name, "sha256": card.sha256, "setting": card.default.model_dump(mode="json")}
     return drawer(model), facts

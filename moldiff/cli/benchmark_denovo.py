@@ -123,7 +123,7 @@ def _of_file(file: Path, column: str | None, train: str | None, quiet: bool) -> 
     from moldiff import registry
     from moldiff.benchmarks import denovo as benchmark
     from moldiff.chem.work import Work
-    from moldiff.reference import known
+    from moldiff.evaluation.reference import known
 
     stages = output.stages(quiet)
     reference = None if train is None else known(train, None, Work(1, stages))
@@ -133,15 +133,15 @@ def _of_file(file: Path, column: str | None, train: str | None, quiet: bool) -> 
 
 def _draws(name: str, device: str, num: int, seeds: str, repair: int | None, how: dict[str, Any]) -> Draws:
     """What is drawn from the model of that name."""
-    from moldiff import generation
     from moldiff.benchmarks import denovo as benchmark
-    from moldiff.request import asked_for
+    from moldiff.generation.model import load
+    from moldiff.generation.request import asked_for
     from moldiff.study import grid
 
     numbers = grid.seeds(seeds)
     # What cannot be asked of any model is refused before one is loaded.
     asked_for(num, repair=repair or 0, **how)
-    model = generation.load(name, device)
+    model = load(name, device)
     request = asked_for(num, repair=benchmark.rounds(model, repair), **how)
     return benchmark.Draws(name, model, request, numbers)
 

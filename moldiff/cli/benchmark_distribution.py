@@ -56,7 +56,7 @@ def distribution(
     from moldiff import registry
     from moldiff.benchmarks import distribution as benchmark
     from moldiff.chem.work import Work
-    from moldiff.reference import known
+    from moldiff.evaluation.reference import known
 
     chosen = benchmark.Chosen(fcd, device, exact, seed)
     work = Work(workers, output.stages(quiet or json))

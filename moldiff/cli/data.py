@@ -143,7 +143,7 @@ def prepare(
 
 def _reading(kind: types.Modality, pairs: list[str], **named: Any) -> dict[str, Any]:
     """The options of the modality's reader that were given; MoldiffError for one that it does not take."""
-    from moldiff.intake import takes
+    from moldiff.training.intake import takes
 
     given = {name: value for name, value in named.items() if value not in (None, 1)}
     for name in given:

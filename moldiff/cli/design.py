@@ -71,9 +71,10 @@ def _design(
     quiet: options.Quiet = False,
 ) -> int:
     """Draws molecules for a verb, says what was understood and what came out; the options of every verb."""
-    from moldiff import generation, registry
+    from moldiff import registry
     from moldiff.chem.filters import Filters
     from moldiff.design.designer import Designer
+    from moldiff.generation.model import load
 
     modality = registry.build("modality", "molecules")
     for path, check in ((out, modality.check_output), (grid, modality.check_picture)):
@@ -87,7 +88,7 @@ def _design(
     wanted = Filters.of([*(filter_ or ()), *bounds], filter_smarts)
     if not json:
         print(f"asked: {verb.said}")
-    designer = Designer(generation.load(model, device), verb, tuple(target or ()), seed, **asked)
+    designer = Designer(load(model, device), verb, tuple(target or ()), seed, **asked)
     with output.progress_bar(num, "designing", quiet or json) as progress:
         found = designer.run(num, budget, check=wanted, progress=progress)
     if out is not None:

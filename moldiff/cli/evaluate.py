@@ -11,7 +11,7 @@ from moldiff.cli import output
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
-    from moldiff.evaluation import Evaluation
+    from moldiff.evaluation.evaluate import Evaluation
 
 File = Annotated[Path, typer.Argument(help="The molecules: .smi, .csv, .sdf and the like.")]
 Reference = Annotated[
@@ -64,10 +64,11 @@ def evaluate(
     if reference is None and reference_column is not None:
         raise MoldiffError(f"--reference-column: got {reference_column!r} without --reference")
 
-    from moldiff import evaluation, registry
+    from moldiff import registry
+    from moldiff.evaluation.evaluate import check_output, evaluate
 
     if out is not None:
-        evaluation.check_output(out)
+        check_output(out)
     if modality in registry.EVALUATIONS:
         others = {
             "--workers": workers != 1,
@@ -83,7 +84,7 @@ def evaluate(
     registry.resolve("modality", modality)
 
     rows = registry.build("modality", "molecules").texts(file, column=column)
-    found = evaluation.evaluate(
+    found = evaluate(
         rows["raw"].tolist(),
         reference,
         reference_column=reference_column,
@@ -114,9 +115,10 @@ def _judged(modality: str, judge: str | None) -> dict[str, Any]:
             takes = ", ".join(registry.JUDGES)
             raise MoldiffError(f"--judge: got {judge}, it goes with --modality {takes} only")
         return {}
-    from moldiff import generation, likelihood
+    from moldiff.evaluation import likelihood
+    from moldiff.generation.model import load
 
-    loaded = generation.load(judge or registry.JUDGES[modality])
+    loaded = load(judge or registry.JUDGES[modality])
     if loaded.card.config.data.modality != modality:
         got = f"got {loaded.card.name}, a model of {loaded.card.config.data.modality}"
         raise MoldiffError(f"--judge: {got}; name one of {modality}")

@@ -14,8 +14,8 @@ from moldiff.cli import output, summary
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
-    from moldiff.outcome import Outcome
-    from moldiff.stream import Stream
+    from moldiff.generation.outcome import Outcome
+    from moldiff.generation.stream import Stream
     from moldiff.types import Modality
 
 _Name = TypeVar("_Name", bound=str)
@@ -238,8 +238,8 @@ def generate(
     """
     files = _files(out, grid, report, resume, targets_from, inpaint, mask, filter_smarts)
 
-    from moldiff import generation
-    from moldiff.request import asked_for
+    from moldiff.generation.model import load
+    from moldiff.generation.request import asked_for
 
     request = asked_for(
         NUMBER if num is None and targets_from is None else num,
@@ -286,7 +286,7 @@ def generate(
         inpaint=inpaint,
         mask=mask,
     )
-    loaded = generation.load(model, device)
+    loaded = load(model, device)
     _check(loaded.modality, request.n, out, grid, report)
     with output.progress_bar(request.n, "sampling", quiet or json) as progress:
         command = shlex.join(["moldiff", *context.obj])
@@ -328,7 +328,7 @@ def _check(modality: Modality, n: int, out: Path | None, grid: Path | None, repo
 
 def _run(stream: Stream, out: Path | None, resume: bool, command: str) -> Outcome:
     """What a stream comes to, its rows written to ``out`` as they come."""
-    from moldiff.saving import Saving, drained
+    from moldiff.generation.saving import Saving, drained
 
     if out is None:
         return drained(stream, command)

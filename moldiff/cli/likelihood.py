@@ -45,9 +45,10 @@ def likelihood(
         if out.suffix != ".csv":
             raise MoldiffError(f"--out: got {out}, a table of likelihoods ends in .csv")
 
-    from moldiff import generation, likelihood
+    from moldiff.evaluation import likelihood
+    from moldiff.generation.model import load
 
-    loaded = generation.load(model, device)
+    loaded = load(model, device)
     rows = loaded.modality.read(file, column=column)
     found = likelihood.bound(loaded, rows[loaded.modality.key].tolist(), times, seed).to_pandas()
     # Why a row could not be read says more than that nothing came of it.

@@ -16,7 +16,7 @@ from moldiff.files import check_place
 if TYPE_CHECKING:
     from moldiff.benchmarks.report import Report
     from moldiff.chem.work import Stages
-    from moldiff.generation import Progress
+    from moldiff.generation.model import Progress
 
 
 def check_writable(path: Path, *sources: Path | str | None) -> None:

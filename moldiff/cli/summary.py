@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moldiff.cli import output
 
 if TYPE_CHECKING:
-    from moldiff.outcome import Outcome
+    from moldiff.generation.outcome import Outcome
 
 #: The versions that are printed.
 VERSIONS = ("moldiff", "torch", "rdkit")

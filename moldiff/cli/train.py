@@ -34,12 +34,12 @@ def train(
 
     import logging
 
-    from moldiff import intake, training
+    from moldiff.training import fit, intake
 
     # Lightning's remarks on hardware and products are no news of this run; its warnings still come.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    published = training.run(settings, resume, print, init_from)
+    published = fit.run(settings, resume, print, init_from)
     if intake.launched():
         return 0
     facts = published.card.training

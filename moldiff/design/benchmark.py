@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from moldiff.batches import Loaded
 from moldiff.chem.cores import read
 from moldiff.design.designer import Designer
 from moldiff.design.verbs import Grow, Superstructure, Verb
+from moldiff.generation.batches import Loaded
 
 
 def drawer(model: Loaded) -> Callable[[str, str, int, int], Sequence[str]]:

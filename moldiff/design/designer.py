@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from rdkit import Chem
 
-from moldiff.batches import Loaded, Spent, strings
 from moldiff.chem.molecule import parse
 from moldiff.chem.notation import WRITING, WRITINGS
 from moldiff.chem.sketches import Sketch
@@ -19,7 +18,8 @@ from moldiff.conditions import CategoryCondition
 from moldiff.design.lengths import Lengths
 from moldiff.design.verbs import Verb
 from moldiff.errors import MoldiffError
-from moldiff.request import asked_for
+from moldiff.generation.batches import Loaded, Spent, strings
+from moldiff.generation.request import asked_for
 from moldiff.types import Given, Template
 
 #: Draws at most for each molecule that is wanted.

@@ -1,4 +1,4 @@
-"""Growing a network: trained weights in one that is deeper, knows more tokens, longer rows or other conditions."""
+"""Growing a network: trained weights in one with more blocks, tokens, places or conditions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,9 +17,10 @@ def grow(
 ) -> None:
     """Fills a fresh network with the weights of a smaller trained one of the same width and options.
 
-    Blocks beyond the trained ones follow these; as fresh ones add nothing yet, the function stays. Ids below ``known`` stay, new ids follow, and what stood behind (padding, mask) moves up behind those. For
-    rows that the trained network takes, told nothing or the conditions it knows, both networks give the known
-    tokens the same log-probabilities up to a constant a position, at most log(1 + new / known).
+    Blocks beyond the trained ones follow these; as fresh ones add nothing yet, the function stays. Ids below
+    ``known`` stay, new ids follow, and what stood behind (padding, mask) moves up behind those. For rows that
+    the trained network takes, told nothing or the conditions it knows, both networks give the known tokens
+    the same log-probabilities up to a constant a position, at most log(1 + new / known).
 
     Args:
         network: fresh, with as many blocks, tokens, places and conditions as ``trained`` or more.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, final
 
 from moldiff.errors import MoldiffError
-from moldiff.journal import differences
+from moldiff.generation.journal import differences
 from moldiff.optimization.objective import Worth
 
 try:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, final
 
-from moldiff.batches import Batches, strings
 from moldiff.chem.crossover import crossover
 from moldiff.errors import MoldiffError
-from moldiff.generation import Model
+from moldiff.generation.batches import Batches, strings
+from moldiff.generation.model import Model
+from moldiff.generation.request import Request
 from moldiff.optimization.address import address
 from moldiff.optimization.population import by_rank
 from moldiff.optimization.spans import spans
-from moldiff.request import Request
 from moldiff.types import Template
 
 #: About the longest piece that is put in where nothing is taken out; it may be a token more.

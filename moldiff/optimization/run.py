@@ -15,7 +15,7 @@ from moldiff import __version__, registry
 from moldiff.chem.molecule import rdkit_version
 from moldiff.errors import MoldiffError, unknown
 from moldiff.files import check_source, written
-from moldiff.journal import differences
+from moldiff.generation.journal import differences
 from moldiff.optimization import results
 from moldiff.optimization.address import address
 from moldiff.optimization.calls import NAME, Journal, known_calls
@@ -112,9 +112,9 @@ class Models:
     def __call__(self) -> Any:
         """The model; MoldiffError where there is none, or none of molecules."""
         if self._model is None:
-            from moldiff import generation
+            from moldiff.generation.model import load
 
-            model = generation.load(self._name, self._device)
+            model = load(self._name, self._device)
             if model.modality.name != "molecules":
                 raise MoldiffError(f"model {self._name}: it makes {model.modality.name}, not molecules")
             self._model = model

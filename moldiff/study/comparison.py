@@ -13,10 +13,11 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from moldiff import generation, registry
+from moldiff import registry
 from moldiff.checkpoint import versions
 from moldiff.errors import MoldiffError
 from moldiff.files import make_folder, write_json, write_table
+from moldiff.generation.model import load
 from moldiff.moments import mean_se
 from moldiff.study.plan import Plan
 from moldiff.study.sampling import Tell, sample, silent
@@ -188,13 +189,13 @@ def _bounds(
     plan: Plan, name: str, items: Sequence[Any], heldout: Heldout, out: Path, device: str
 ) -> pd.DataFrame:
     """The likelihood of each item under the model of a method; kept in a file, so asked for once."""
-    from moldiff.likelihood import bound
+    from moldiff.evaluation.likelihood import bound
 
     card, model = plan.cards[name], plan.settings.methods[name].model
     basis = json.dumps([card.sha256, list(items), heldout.times, heldout.seed])
     path = out / "likelihood" / f"{card.name}-{hashlib.sha256(basis.encode()).hexdigest()[:10]}.csv"
     if not path.exists():
-        found = bound(generation.load(model, device), items, heldout.times, heldout.seed).to_pandas()
+        found = bound(load(model, device), items, heldout.times, heldout.seed).to_pandas()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_table(found, path)
     return pd.read_csv(path, dtype={"reason": object})

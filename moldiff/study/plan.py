@@ -15,7 +15,7 @@ from moldiff.assembly import build_process, build_sampler, build_tokenizer
 from moldiff.checkpoint import Card, bundled, find, read_card
 from moldiff.conditions import ClassCondition
 from moldiff.errors import MoldiffError, unknown
-from moldiff.request import Request, asked_for
+from moldiff.generation.request import Request, asked_for
 from moldiff.study.grid import Grid
 from moldiff.study.settings import Method, Settings
 

@@ -12,9 +12,9 @@ from typing import Any, final
 
 import numpy as np
 
-from moldiff.batches import Batches, Spent
 from moldiff.checkpoint import Checkpoint, find, versions
-from moldiff.generation import Model
+from moldiff.generation.batches import Batches, Spent
+from moldiff.generation.model import Model
 from moldiff.nn.cost import operations
 from moldiff.nn.precision import resolved
 from moldiff.nn.transformer import Transformer

@@ -11,13 +11,12 @@ from typing import Any, final
 import numpy as np
 import pandas as pd
 
-from moldiff import generation
 from moldiff.chem.fingerprints import MOSES_BITS, morgan
 from moldiff.chem.molecule import rdkit_version
 from moldiff.chem.similarity import internal_diversity, mean_similarities
 from moldiff.errors import MoldiffError
 from moldiff.files import written
-from moldiff.generation import Model
+from moldiff.generation.model import Model, load
 from moldiff.study.plan import Plan, Planned, Run
 from moldiff.study.tokens import Sampled, place
 
@@ -75,7 +74,7 @@ def _score(each: Planned, out: Path, models: dict[str, Model], workers: int) -> 
             return figures_kept
     if each.model not in models:
         # What is scored needs no accelerator.
-        models[each.model] = generation.load(each.model, "cpu")
+        models[each.model] = load(each.model, "cpu")
     found = figures(models[each.model], sampled, workers)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written(path) as part:

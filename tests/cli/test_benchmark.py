@@ -17,8 +17,8 @@ from moldiff.benchmarks import chemnet, denovo
 from moldiff.benchmarks.fragments import TASKS, drugs
 from moldiff.checkpoint import versions
 from moldiff.cli.benchmark_fragments import verb
-from moldiff.evaluation import evaluate
-from moldiff.generation import load
+from moldiff.evaluation.evaluate import evaluate
+from moldiff.generation.model import load
 from moldiff.moments import frechet
 
 Command = Callable[..., Any]

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from moldiff import Model, config, registry, training
+from moldiff import Model, config, registry
 from moldiff.checkpoint import Checkpoint, bundled, read_card
-from moldiff.classifiers import load_classifier
 from moldiff.cli.app import run
 from moldiff.config import TrainConfig
 from moldiff.errors import MoldiffError
+from moldiff.generation.classifiers import load_classifier
 from moldiff.nn.cost import count_forwards
+from moldiff.training import fit
 from moldiff.types import TokenGuidance
 
 SMALL = (
@@ -275,7 +276,7 @@ def test_a_classifier_of_other_rows_than_the_models_is_refused(
         ("selfies", ["data.tokenizer=selfies"], "has another vocabulary"),
         ("prefixes", ["process.name=autoregressive"], "reads autoregressive rows"),
     ):
-        training.run(small(name, *overrides))
+        fit.run(small(name, *overrides))
         with pytest.raises(MoldiffError, match=message):
             tiny_model.generate(2, classifier=tmp_path / name, **asked)
 
@@ -285,7 +286,7 @@ def test_a_classifier_is_asked_with_the_time_flag_it_was_trained_with(
 ) -> None:
     for flag in (False, True):
         name = f"time-{flag}"
-        training.run(small(name, f"network.time={flag}"))
+        fit.run(small(name, f"network.time={flag}"))
         assert (load_classifier(str(tmp_path / name), "cpu").network.time is not None) is flag
         # With the other flag on its card the weights are not those of the network it describes.
         card = json.loads((tmp_path / name / "card.json").read_text("utf-8"))
@@ -300,11 +301,11 @@ def test_uniform_noise_is_guided_by_the_exact_form(
     small: Callable[..., TrainConfig], textbook: Path, tmp_path: Path
 ) -> None:
     overrides = ["process.name=uniform", "network.time=true"]
-    training.run(small("classifier", *overrides))
+    fit.run(small("classifier", *overrides))
     settings = config.load(
         "tiny", [*SMALL, f"data.path={textbook}", f"out={tmp_path / 'model'}", "max_steps=2", *overrides]
     )
-    training.run(settings)
+    fit.run(settings)
     model = Model(Checkpoint.load(settings.out), "cpu")
     asked: dict[str, Any] = {"steps": 2, "targets": "qed=high", "guidance": "cbg", "scale": 2.0}
     found = model.generate(2, classifier=tmp_path / "classifier", **asked)
@@ -319,14 +320,14 @@ def test_an_interrupted_training_goes_on_as_a_classifier_alone(
     small: Callable[..., TrainConfig], textbook: Path, tmp_path: Path
 ) -> None:
     settings = small("run", "max_steps=4", "checkpoint_every=2")
-    whole = training.run(settings)
+    whole = fit.run(settings)
     (settings.out / "checkpoints" / "step=4.ckpt").unlink()
     (settings.out / "card.json").unlink()
-    again = training.run(settings, resume=True)
+    again = fit.run(settings, resume=True)
     assert again.card.reliability == whole.card.reliability
     other = config.load("tiny", [*SMALL, f"data.path={textbook}", f"out={settings.out}", "max_steps=4"])
     with pytest.raises(MoldiffError, match="--resume"):
-        training.run(other, resume=True)
+        fit.run(other, resume=True)
 
 
 def test_the_registered_forms_are_those_that_are_asked_for() -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from moldiff import config, intake, registry
+from moldiff import config, registry
 from moldiff.data import sets
+from moldiff.training import intake
 
 Command = Callable[..., Any]
 ROWS = "name;SMILES\na;CCO\nb;OCC\nc;C1CC\nd;C[C@H](F)O\ne;[Na+].CC(=O)[O-]\nf;CI(=O)=O\n"

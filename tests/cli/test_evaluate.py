@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rdkit import Chem
 
-from moldiff.evaluation import evaluate
+from moldiff.evaluation.evaluate import evaluate
 
 Command = Callable[..., Any]
 

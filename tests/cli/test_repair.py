@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from moldiff import batches, stream
+from moldiff.generation import batches, stream
 from moldiff.types import Rows
 
 Command = Callable[..., Any]

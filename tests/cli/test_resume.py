@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from moldiff import batches, journal, stream
+from moldiff.generation import batches, journal, stream
 
 Command = Callable[..., Any]
 
@@ -30,7 +30,8 @@ ASKED = "qed,ring_count\n0.5,\n,high\n0.4..0.6,low\n"
 #: A process that stops in the middle of a row, after so many pieces, and waits for what comes.
 STOPS = f"""
 import sys, time
-from moldiff import journal, stream
+from moldiff.generation import journal
+from moldiff.generation import stream
 from moldiff.cli.app import main
 stream.GROUP, stream.SCORED = {{"cpu": {GROUP}}}, {SCORED}
 append, left = journal.Journal.append, int(sys.argv.pop(1))

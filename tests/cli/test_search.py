@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from moldiff import stream
+from moldiff.generation import stream
 
 Command = Callable[..., Any]
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from moldiff import load
-from moldiff.batches import strings
 from moldiff.checkpoint import CARD, WEIGHTS, Checkpoint, bundled, find, read_card
-from moldiff.classifiers import load_classifier
-from moldiff.request import asked_for
+from moldiff.generation.batches import strings
+from moldiff.generation.classifiers import load_classifier
+from moldiff.generation.request import asked_for
 from moldiff.study import settings
 
 Command = Callable[..., Any]

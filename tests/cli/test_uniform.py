@@ -14,7 +14,7 @@ import pytest
 from moldiff import load, registry
 from moldiff.assembly import samplers_of
 from moldiff.cli.app import run
-from moldiff.training import TOKENS
+from moldiff.training.intake import TOKENS
 
 Command = Callable[..., Any]
 SMALL = ("device=cpu", "logger=none", "network.width=32", "network.depth=1", "network.heads=2")

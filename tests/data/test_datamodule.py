@@ -12,10 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from moldiff import registry, training
+from moldiff import registry
 from moldiff.assembly import build_network, build_process
+from moldiff.conditions import fit_all
 from moldiff.config import TrainConfig
 from moldiff.diffusion.objective import Batch
+from moldiff.training import intake
+from moldiff.training.trainee import Trainee
 
 Small = Callable[..., TrainConfig]
 
@@ -28,8 +31,8 @@ def tokens(textbook: Path) -> Any:
 @pytest.fixture
 def module(tokens: Any, small: Small) -> Any:
     settings = small("batch_tokens=64", "max_steps=1000")
-    conditions = training.fit_all(settings.conditions, training.properties(tokens), ~tokens.heldout)
-    return training.data_module(tokens, settings, conditions)
+    conditions = fit_all(settings.conditions, intake.properties(tokens), ~tokens.heldout)
+    return intake.data_module(tokens, settings, conditions)
 
 
 def items(data: Any, flags: Any) -> set[tuple[int, ...]]:
@@ -67,11 +70,9 @@ def test_a_batch_has_one_length_and_about_the_tokens_asked(tokens: Any, module: 
 def test_a_batch_is_a_function_of_the_seed_and_the_step(tokens: Any, small: Small) -> None:
     def steps(seed: int, start: int, stop: int) -> list[Batch]:
         settings = small("batch_tokens=64", "max_steps=200", f"seed={seed}")
-        conditions = training.fit_all(settings.conditions, training.properties(tokens), ~tokens.heldout)
+        conditions = fit_all(settings.conditions, intake.properties(tokens), ~tokens.heldout)
         return list(
-            itertools.islice(
-                training.data_module(tokens, settings, conditions).train_dataloader(), start, stop
-            )
+            itertools.islice(intake.data_module(tokens, settings, conditions).train_dataloader(), start, stop)
         )
 
     all_of_them, later = steps(0, 0, 200), steps(0, 150, 200)
@@ -109,8 +110,8 @@ def test_the_shares_of_the_ranks_make_up_the_batch(module: Any) -> None:
 def test_held_out_noise_does_not_depend_on_the_batches(tokens: Any, small: Small) -> None:
     def told(batch_tokens: int) -> dict[tuple[int, ...], int]:
         settings = small(f"batch_tokens={batch_tokens}")
-        conditions = training.fit_all(settings.conditions, training.properties(tokens), ~tokens.heldout)
-        batches = training.data_module(tokens, settings, conditions).val_dataloader()
+        conditions = fit_all(settings.conditions, intake.properties(tokens), ~tokens.heldout)
+        batches = intake.data_module(tokens, settings, conditions).val_dataloader()
         assert {(batch.size, batch.step) for batch in batches} == {(int(tokens.heldout.sum()), 0)}
         return {
             tuple(row): place
@@ -139,7 +140,7 @@ class Recorder(torch.nn.Module):
 def asked(settings: TrainConfig, batches: list[Batch]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Noisy tokens, times and conditions that the network sees in training on each batch."""
     process = build_process(settings, num_tokens=40)
-    trainee = training.Trainee(build_network(settings, process, 64, settings.conditions), process, settings)
+    trainee = Trainee(build_network(settings, process, 64, settings.conditions), process, settings)
     recorder = Recorder(40)
     for batch in batches:
         trainee.objective(recorder, trainee._hide(batch))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import moldiff
-from moldiff import config, training
+from moldiff import config
 from moldiff.data.bpe import BytePairTokenizer
 from moldiff.data.characters import CharacterTokenizer
 from moldiff.data.datasets import TokenFile
@@ -19,6 +19,7 @@ from moldiff.data.text import Texts
 from moldiff.data.text_measures import distinct, entropy, whole_words, words
 from moldiff.data.text_rows import Cut
 from moldiff.errors import MoldiffError
+from moldiff.training import fit
 from moldiff.types import Given, Kept
 
 TEXTS = Texts()
@@ -219,7 +220,7 @@ def test_a_shipped_configuration_trains_and_its_model_infills(
     name: str, corpus: Path, tmp_path: Path
 ) -> None:
     run = ["compile=false", "max_steps=3", "data.options.length=16", "batch_tokens=256", *SMALL]
-    training.run(config.load(name, [f"data.path={corpus}", f"out={tmp_path / 'run'}", *run]))
+    fit.run(config.load(name, [f"data.path={corpus}", f"out={tmp_path / 'run'}", *run]))
     model = moldiff.load(str(tmp_path / "run"), "cpu")
     asked: dict[str, Any] = {"prompt": "naïve 世", "ending": "" if "ar" in name else "late\n"}
     if name == "text-judge":
@@ -236,7 +237,7 @@ def test_a_shipped_configuration_trains_and_its_model_infills(
 def test_a_model_of_byte_pairs_trains_and_generates(corpus: Path, tmp_path: Path) -> None:
     options = ["data.tokenizer=bpe", "data.options.size=270", "data.options.length=16", "compile=false"]
     overrides = [f"data.path={corpus}", f"out={tmp_path / 'run'}", "max_steps=3", *options, *SMALL]
-    training.run(config.load("text", overrides))
+    fit.run(config.load("text", overrides))
     model = moldiff.load(str(tmp_path / "run"), "cpu")
     assert isinstance(model.tokenizer, BytePairTokenizer)
     drawn = model.generate(4, steps=16, prompt="🔬")

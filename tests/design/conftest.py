@@ -20,11 +20,12 @@ CONDITIONS = "conditions=[{kind: category, name: writing, always: 0}, {kind: num
 @pytest.fixture(scope="session")
 def writer(tmp_path_factory: pytest.TempPathFactory, textbook: Path) -> Path:
     """The folder of a small model of all writings of the textbook molecules; not to be changed."""
-    from moldiff import config, training
+    from moldiff import config
+    from moldiff.training import fit
 
     folder = tmp_path_factory.mktemp("writer") / "model"
     overrides = [*SMALL, f"data.path={textbook}", f"out={folder}", "max_steps=150", "logger=none"]
-    training.run(config.load("tiny", [*overrides, "data.options.writings=all", CONDITIONS]))
+    fit.run(config.load("tiny", [*overrides, "data.options.writings=all", CONDITIONS]))
     return folder
 
 

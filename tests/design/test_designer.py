@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from moldiff import config, load, training
-from moldiff.batches import strings
+from moldiff import config, load
 from moldiff.chem.cores import read
 from moldiff.chem.molecule import canonical
 from moldiff.design.designer import Designer
 from moldiff.design.lengths import Lengths
 from moldiff.design.verbs import Grow, Morph, Superstructure, infill
 from moldiff.errors import MoldiffError
-from moldiff.request import asked_for
+from moldiff.generation.batches import strings
+from moldiff.generation.request import asked_for
+from moldiff.training import fit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +157,7 @@ def test_molecules_in_one_writing_fine_tune_a_model_of_several(
         "max_steps=2",
         "logger=none",
     ]
-    training.run(config.load("finetune", overrides), init_from=str(writer))
+    fit.run(config.load("finetune", overrides), init_from=str(writer))
     tuned = load(str(tmp_path / "run"), device="cpu")
     assert [condition.name for condition in tuned.card.conditions] == ["writing", "qed"]
     # What it was told of them is the writing that it is always told, and the others are still known.

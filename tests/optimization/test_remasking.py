@@ -8,7 +8,7 @@ import pytest
 from rdkit import Chem
 
 from moldiff.chem.molecule import check, parse
-from moldiff.generation import Model, load
+from moldiff.generation.model import Model, load
 from moldiff.optimization.remasking import Remasking, redrawn, sampled
 from moldiff.optimization.spans import spans
 from moldiff.types import Template

@@ -1,0 +1,1 @@
+"""How molecules compare with others, and how likely a model finds them."""

@@ -1,0 +1,1 @@
+"""From a configuration and a data set to a model on disk."""
