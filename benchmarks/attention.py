@@ -7,6 +7,8 @@ Prints milliseconds, the best of several runs, forward and forward with backward
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -34,24 +36,25 @@ def times(form: Callable[..., Tensor], inputs: Sequence[Tensor]) -> tuple[float,
     return best(lambda: form(*inputs)), best(lambda: form(*inputs).sum().backward())
 
 
-def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def fused(causal: bool) -> Callable[..., Tensor]:
     """The fused kernel."""
-    return functional.scaled_dot_product_attention(q, k, v)
+    return partial(functional.scaled_dot_product_attention, is_causal=causal)
 
 
-def products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def products(causal: bool) -> Callable[..., Tensor]:
     """What the network runs on a CPU in bfloat16."""
-    return attend(q, k, v, causal=False)
+    return partial(attend, causal=causal)
 
 
 def main() -> None:
-    """Prints one line a shape."""
+    """Prints one line a shape, both ways and causal."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, bfloat16")
-    for shape in SHAPES:
+    for shape, causal in product(SHAPES, (False, True)):
         inputs = [torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
-        (f_1, b_1), (f_2, b_2) = times(fused, inputs), times(products, inputs)
+        (f_1, b_1), (f_2, b_2) = times(fused(causal), inputs), times(products(causal), inputs)
         print(
-            f"{shape}: forward {f_1:.2f} and {f_2:.2f} ms (fused / products {f_1 / f_2:.1f}), "
+            f"{shape}{' causal' if causal else ''}: "
+            f"forward {f_1:.2f} and {f_2:.2f} ms (fused / products {f_1 / f_2:.1f}), "
             f"with backward {b_1:.2f} and {b_2:.2f} ms ({b_1 / b_2:.1f})"
         )
 

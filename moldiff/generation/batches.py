@@ -27,7 +27,7 @@ from moldiff.generation.request import Request
 from moldiff.generation.search import Reward
 from moldiff.nn.cost import Cost, count_forwards
 from moldiff.nn.precision import autocast
-from moldiff.types import Given, Kept, Rows
+from moldiff.types import Given, Kept, Rows, Template
 
 #: Tokens a batch when the caller does not say: enough to keep the device busy, little enough for its memory.
 AUTO_TOKENS = {"cpu": 8192, "cuda": 262144, "mps": 32768}
@@ -142,7 +142,8 @@ class Batches:
             longest = np.full_like(drawn.lengths, self._model.card.max_length)
             drawn = replace(drawn, lengths=longest)
         if self._request.templates:
-            drawn = replace(drawn, lengths=np.array([len(self._request.templates[i]) for i in ids]))
+            lengths = [self._room(self._request.templates[i]) for i in ids]
+            drawn = replace(drawn, lengths=np.array(lengths))
         drawn = replace(drawn, lengths=self._long_enough(drawn.lengths))
         kinds = max(1, self._model.process.num_tokens)
         budget = min(AUTO_TOKENS[self._model.device.type], AUTO_PROBABILITIES // kinds)
@@ -160,6 +161,11 @@ class Batches:
             got = f"got {self.kept.least} tokens to keep, the model's rows have {most} at most"
             raise MoldiffError(f"prompt and ending: {got}")
         return np.maximum(lengths, self.kept.least)
+
+    def _room(self, template: Template) -> int:
+        """How many places a template's row has: as many, or more where the sampler ends it and it may go on."""
+        goes_on = self._own_length and template[-1] is None
+        return self._model.card.max_length if goes_on else len(template)
 
     def _check_templates(self) -> None:
         """Refuses templates that are no rows of the model."""
@@ -217,7 +223,8 @@ class Batches:
     def _frozen(self, ids: Ids, length: int) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """The tokens (B, L) that rows ids (B,) keep, and where; None where they keep none."""
         if self._request.templates:
-            rows = [self._request.templates[each] for each in ids]
+            given = [self._request.templates[each] for each in ids]
+            rows = [(*row, *[None] * (length - len(row))) for row in given]
         elif self.kept.least:
             rows = [self.kept.places(length)] * len(ids)
         else:

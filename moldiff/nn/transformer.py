@@ -108,9 +108,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
     seven times slower there (benchmarks/attention.py); everywhere else the fused kernel runs.
     """
     length = q.shape[-2]
-    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or length > SHORT or causal:
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16 or length > SHORT:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if causal:
+        scores = scores + torch.full_like(scores[0, 0], -torch.inf).triu(1)
     mixed: Tensor = scores.softmax(-1) @ v
     return mixed
 

@@ -93,6 +93,16 @@ def test_rows_that_keep_everything_but_a_place_keep_it(writer_model: Model) -> N
     assert spent.drawn == 3
 
 
+def test_a_row_of_its_own_length_goes_on_behind_an_open_template_and_ends_with_a_closed_one() -> None:
+    model = load("qm9-study-ar", device="cpu")
+    c, n = model.tokenizer.encode("CN")
+    found, _ = strings(model, asked_for(16, templates=[(c, None)] * 8 + [(None, None, n)] * 8))
+    assert all(text.startswith("C") for text in found[:8])
+    assert max(len(model.tokenizer.encode(text)) for text in found[:8]) > 2
+    assert {len(model.tokenizer.encode(text)) for text in found[8:]} == {3}
+    assert all(text.endswith("N") for text in found[8:])
+
+
 def test_a_row_is_as_long_as_training_rows_with_room_for_what_is_kept(writer_model: Model) -> None:
     table, conditions = writer_model.table, writer_model.card.conditions
     lengths = Lengths(table, conditions, ["writing=2"], writer_model.card.max_length)

@@ -237,11 +237,12 @@ def test_attention_is_softmax_attention(length: int, dtype: torch.dtype, causal:
     torch.testing.assert_close(out.double(), want, rtol=slack, atol=slack)
 
 
-def test_attention_by_two_products_has_the_fused_kernels_slope() -> None:
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_by_two_products_has_the_fused_kernels_slope(causal: bool) -> None:
     slopes = []
     for dtype in (torch.bfloat16, torch.float64):
         q, k, v = (x.to(dtype).requires_grad_() for x in heads(torch.bfloat16, 9))
-        attend(q, k, v, causal=False).square().sum().backward()
+        attend(q, k, v, causal).square().sum().backward()
         slopes.append([x.grad.double() for x in (q, k, v) if x.grad is not None])
     assert len(slopes[0]) == 3
     for coarse, exact in zip(*slopes, strict=True):
