@@ -6,11 +6,13 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from typer import BadParameter
 from typer.exceptions import TyperException
 
+from moldiff import __version__
 from moldiff.cli.benchmark import benchmark_app
 from moldiff.cli.compare import compare
 from moldiff.cli.data import data_app
@@ -35,12 +37,29 @@ LONGEST = 1000
 
 app = typer.Typer(
     name="moldiff",
-    help="Design molecules with masked discrete diffusion.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _version(asked: bool) -> None:
+    """Prints the version and ends, where that is asked."""
+    if asked:
+        print(f"moldiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Design molecules with masked discrete diffusion."""
+
+
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)

@@ -163,7 +163,7 @@ class Batches:
         return np.maximum(lengths, self.kept.least)
 
     def _room(self, template: Template) -> int:
-        """How many places a template's row has: as many, or more where the sampler ends it and it may go on."""
+        """Places of a template's row: as many, or more where the sampler ends it and it may go on."""
         goes_on = self._own_length and template[-1] is None
         return self._model.card.max_length if goes_on else len(template)
 

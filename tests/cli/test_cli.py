@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stderr == "[]\n"
     assert "Usage: moldiff" in done.stdout
     assert "--help" in done.stdout
+
+
+def test_the_version_is_the_packages(moldiff: Command) -> None:
+    done = moldiff("--version")
+    assert (done.code, done.out, done.err) == (0, f"moldiff {version('moldiff')}\n", "")
 
 
 def test_help_names_every_verb_and_option(moldiff: Command) -> None:
