@@ -57,11 +57,18 @@ class Core:
         return any(_bridged(ways[0], mol) for ways in self.queries)
 
     def places_in(self, mol: Chem.Mol) -> tuple[int, ...]:
-        """The atoms of a molecule that are the pieces', open ends left out; each piece where it first is."""
+        """The atoms of a molecule that are the pieces', open ends left out.
+
+        Of several places a piece is where it has the fewest bonds that it was not asked with, off the pieces
+        before it where that can be.
+        """
         found: list[int] = []
         for ways in self.queries:
-            match = next((match for query in ways if (match := _match(mol, query))), {})
-            found += [place for atom, place in match.items() if atom.GetAtomicNum()]
+            places = [place for query in ways for place in _places(mol, query)]
+            best = min(
+                places, key=lambda place: (len(place.keys() & set(found)), sum(place.values())), default={}
+            )
+            found += best
         return tuple(dict.fromkeys(found))
 
 
@@ -194,9 +201,17 @@ def _holds(mol: Chem.Mol, query: Chem.Mol) -> bool:
     return bool(mol.HasSubstructMatch(query, useChirality=True))
 
 
-def _match(mol: Chem.Mol, query: Chem.Mol) -> dict[Chem.Atom, int]:
-    """The first place of a query in a molecule: its atoms, and which each is there; empty for none."""
-    return dict(zip(query.GetAtoms(), mol.GetSubstructMatch(query, useChirality=True), strict=False))
+def _places(mol: Chem.Mol, query: Chem.Mol) -> list[dict[int, int]]:
+    """Where a query is in a molecule: its atoms, open ends left out, and how many more bonds each has there."""
+    inner = [atom.GetIdx() for atom in query.GetAtoms() if atom.GetAtomicNum()]
+    bonds = [query.GetAtomWithIdx(atom).GetDegree() for atom in inner]
+    return [
+        {
+            match[atom]: mol.GetAtomWithIdx(match[atom]).GetDegree() - asked
+            for atom, asked in zip(inner, bonds, strict=True)
+        }
+        for match in mol.GetSubstructMatches(query, useChirality=True)
+    ]
 
 
 def _bridged(query: Chem.Mol, mol: Chem.Mol) -> bool:

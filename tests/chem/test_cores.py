@@ -35,6 +35,19 @@ def test_a_piece_is_kept_where_it_is_with_something_at_every_open_end() -> None:
     assert core.places_in(benzene) == ()
 
 
+def test_of_several_places_a_piece_is_where_it_has_no_bonds_but_its_own() -> None:
+    core = read("c1ccccc1*.C1CCNCC1*", "fragments")
+    inner, outer, ring = "N1CCCC(c2ccc(CC(=O)", "c3ccccc3", "C1CCCNC1"
+    both = Chem.MolFromSmiles(f"C{inner}N{outer})cc2)C1")
+    assert {both.GetAtomWithIdx(place).GetDegree() for place in core.places_in(both)[:6]} == {2, 3}
+    assert [both.GetAtomWithIdx(place).GetDegree() for place in core.places_in(both)[:6]].count(3) == 1
+    two = Chem.MolFromSmiles(f"c1ccccc1N1CCCC(C1){ring}")
+    assert set(core.places_in(two)[6:]) == set(range(12, 18))
+    # Pieces that are alike lie at two places.
+    twins = read("c1ccccc1*.c1ccccc1*", "fragments")
+    assert len(twins.places_in(Chem.MolFromSmiles("c1ccccc1Cc1ccccc1"))) == 12
+
+
 def test_one_atom_may_lie_at_two_open_ends() -> None:
     core = read("*CCO[C@H](C)C*", "core")
     ring, other = Chem.MolFromSmiles("C1CCO[C@H](C)C1"), Chem.MolFromSmiles("C1CCO[C@@H](C)C1")
