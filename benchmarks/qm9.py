@@ -206,7 +206,9 @@ def write_card(
     update: dict[str, Any] = {"metrics": tuple(metrics)}
     if "default" in plan:
         update["default"] = Setting.model_validate(plan["default"])
-    Checkpoint(source.card.model_copy(update=update), source.arrays).save(folder)
+    shared = source.card.shared
+    like = None if shared is None else folder.parent / shared.of
+    Checkpoint(source.card.model_copy(update=update), source.arrays).save(folder, like)
 
 
 def main(report: Callable[[str], None] = print) -> None:

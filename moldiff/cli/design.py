@@ -26,7 +26,7 @@ design_app = typer.Typer(
 )
 
 #: The model that knows the fragment writing.
-MODEL = "zinc250k"
+MODEL = "zinc250k-ar"
 
 Model = Annotated[str, typer.Option("--model", help="A bundled model's name, or a folder with card.json.")]
 Number = Annotated[int, typer.Option("-n", "--num", help="How many distinct molecules are wanted.")]

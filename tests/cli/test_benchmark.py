@@ -254,7 +254,7 @@ def test_fragments_with_a_draw_of_real_molecules(
     facts = manifest("o")
     assert facts["benchmark"] == "fragments"
     assert len(facts["metrics"]) == 50
-    assert facts["config"]["model"] == "zinc250k"
+    assert facts["config"]["model"] == "zinc250k-ar"
 
 
 @pytest.mark.parametrize(
