@@ -202,7 +202,7 @@ def _holds(mol: Chem.Mol, query: Chem.Mol) -> bool:
 
 
 def _places(mol: Chem.Mol, query: Chem.Mol) -> list[dict[int, int]]:
-    """Where a query is in a molecule: its atoms, open ends left out, each with its bonds beyond the query's."""
+    """Where a query is in a molecule: atoms, open ends left out, each with its bonds beyond the query's."""
     inner = [atom.GetIdx() for atom in query.GetAtoms() if atom.GetAtomicNum()]
     bonds = [query.GetAtomWithIdx(atom).GetDegree() for atom in inner]
     return [

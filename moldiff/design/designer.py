@@ -228,6 +228,6 @@ def _fragments(model: Loaded) -> int:
         if told and condition.classes > number:
             return number
     raise MoldiffError(
-        f"model {model.card.name}: it does not know the fragment writing; choose zinc250k-ar, zinc250k, or one "
-        "trained with data.options.writings=all"
+        f"model {model.card.name}: it does not know the fragment writing; choose zinc250k-ar, zinc250k, or "
+        "one trained with data.options.writings=all"
     )

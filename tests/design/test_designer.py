@@ -116,9 +116,7 @@ def test_a_row_is_as_long_as_training_rows_with_room_for_what_is_kept(writer_mod
 
 
 def test_a_model_without_the_writing_is_refused(tiny_model: Model) -> None:
-    with pytest.raises(
-        MoldiffError, match="not know the fragment writing; choose zinc250k-ar, zinc250k"
-    ):
+    with pytest.raises(MoldiffError, match="not know the fragment writing; choose zinc250k-ar, zinc250k"):
         Designer(tiny_model, Grow(BENZYL))
 
 
