@@ -6,6 +6,7 @@ import inspect
 import json as jsonlib
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,8 +26,8 @@ design_app = typer.Typer(
     help="Design molecules around what must stay, one verb a task.", rich_markup_mode=None
 )
 
-#: The model that knows the fragment writing.
-MODEL = "zinc250k-ar"
+#: The model that knows the fragment writing best, and the one that can be told how long a row is to be.
+MODEL, SIZED = "zinc250k-ar", "zinc250k"
 
 Model = Annotated[str, typer.Option("--model", help="A bundled model's name, or a folder with card.json.")]
 Number = Annotated[int, typer.Option("-n", "--num", help="How many distinct molecules are wanted.")]
@@ -105,10 +106,11 @@ def _design(
     return 0 if len(found.frame) == num else options.FELL_SHORT
 
 
-def _verb(make: Callable[..., Verb]) -> Callable[..., Verb]:
+def _verb(make: Callable[..., Verb], model: str = MODEL) -> Callable[..., Verb]:
     """Adds a command whose options are those of ``make``, which builds its verb, and those of all verbs."""
     own = list(inspect.signature(make, eval_str=True).parameters.values())
     shared = list(inspect.signature(_design, eval_str=True).parameters.values())[1:]
+    shared = [each.replace(default=model) if each.name == "model" else each for each in shared]
 
     def command(**given: Any) -> int:
         verb = make(**{each.name: given.pop(each.name) for each in own})
@@ -163,7 +165,7 @@ def superstructure(core: Core) -> Verb:
     return Superstructure(found)
 
 
-@_verb
+@partial(_verb, model=SIZED)
 def infill(smiles: Smiles, atoms: Atoms) -> Verb:
     """Draw some atoms of a molecule anew."""
     from moldiff.design.verbs import infill as made
@@ -173,7 +175,7 @@ def infill(smiles: Smiles, atoms: Atoms) -> Verb:
     return made(smiles, _places(atoms))
 
 
-@_verb
+@partial(_verb, model=SIZED)
 def morph(smiles: Smiles, strength: Strength = 0.3, similarity: Similarity = 0.0) -> Verb:
     """Change a lead: draw pieces of it anew, other ones for each molecule."""
     from moldiff.design.verbs import Morph, lead

@@ -33,6 +33,9 @@ TOGETHER = 8
 #: The share of rows that is expected to be an answer, at least.
 SHARE = 0.05
 
+#: Sketches that are tried for one that the model can write.
+SKETCHES = 20
+
 Check = Callable[[Sequence[str]], Sequence[str | None]]
 
 
@@ -103,7 +106,7 @@ class Designer:
         random = np.random.default_rng([self._seed % SEEDS, self._drawn])
         templates: list[Template] = []
         while len(templates) < n:
-            template = self._template(self._verb.sketch(random), random)
+            template = self._drawn_template(random)
             # Rows that keep the same may share their length, and so a batch.
             templates += [template] * (min(TOGETHER, n - len(templates)) if self._verb.alike else 1)
         seed = int(random.integers(2**62))
@@ -145,6 +148,15 @@ class Designer:
         frame = self._model.modality.evaluate(list(found.answers.values()), self._model.reference)
         counts = (found.drawn, found.sound, found.retained, dict(found.rejects))
         return Designed(frame, *counts, self.spent, interrupted)
+
+    def _drawn_template(self, random: np.random.Generator) -> Template:
+        """The template of a sketch; where each has another one, of one that the model can write."""
+        for _ in range(0 if self._verb.alike else SKETCHES):
+            try:
+                return self._template(self._verb.sketch(random), random)
+            except MoldiffError:  # more cuts than the model has ring labels, or more tokens than a row
+                continue
+        return self._template(self._verb.sketch(random), random)
 
     def _template(self, sketch: Sketch, random: np.random.Generator) -> Template:
         """A row that keeps what a sketch says: its pieces, a dot, and places to draw."""

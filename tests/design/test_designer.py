@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +82,15 @@ def test_a_check_of_the_callers_own_counts_against_answers(writer_model: Model) 
 def test_a_morph_and_an_infill_run(writer_model: Model) -> None:
     for verb in (Morph("Cc1ccccc1O", 0.4), infill("CCCc1ccccc1", [0, 1])):
         assert len(Designer(writer_model, verb).draw(5)) == 5
+
+
+def test_a_morph_that_the_model_cannot_write_is_sketched_anew(writer_model: Model) -> None:
+    lead = "CCCc1ccc(CCC(C)CCN)cc1"
+    known = {label for label in writer_model.tokenizer.state()["vocab"] if label.startswith("%")}
+    random = np.random.default_rng([0, 0])
+    texts = [Morph(lead, 0.4).sketch(random).core.text for _ in range(40)]
+    assert any(not set(re.findall("%..", text)) <= known for text in texts), "some need more labels"
+    assert len(Designer(writer_model, Morph(lead, 0.4)).draw(40)) == 40
 
 
 def test_rows_that_keep_everything_but_a_place_keep_it(writer_model: Model) -> None:
