@@ -102,7 +102,8 @@ class Request:
     ``oracle_timeout`` seconds. ``workers`` processes share the scoring. With ``search``, each row is the one
     that it keeps. ``guide`` is the guidance that ``scale`` is of. ``repair`` draws what is no item again, in
     part, up to so many times. ``given`` is in every row. With ``templates`` row i has the length of
-    the i-th and keeps its tokens, and n is their number; where rows have their own length, it may end sooner.
+    the i-th and keeps its tokens, and n is their number; a row that ends itself may be shorter, or longer too
+    where the last place of its template is open.
 
     What passes not all of ``filters``, names and bounds such as sa<=4, or shows a pattern of the file
     ``filter_smarts``, keeps its row but counts as not sane does: ``unique``, pictures and ``diverse`` pass it
