@@ -31,6 +31,9 @@ _C = TypeVar("_C", ClassCondition, CategoryCondition, NumericCondition)
 NEAREST, NEAREST_SHARE = 200, 0.005
 #: A row in the wrong class counts as this many standard deviations away.
 WRONG_CLASS = 10.0
+#: How far the values asked for a range move to its middle, in standard deviations of the training rows: what is
+#: asked at its very edge is missed half of the time.
+MARGIN = 0.5
 
 _SHARE = re.compile(r"(top|bottom)([0-9]+(?:\.[0-9]+)?)%")
 
@@ -84,6 +87,13 @@ class Table:
     def spreads(self) -> dict[str, float]:
         """The standard deviation of each property over the rows that have it; 1 where that is 0."""
         return {name: float(np.nanstd(values)) or 1.0 for name, values in self.properties.items()}
+
+    @cached_property
+    def counts(self) -> dict[str, bool]:
+        """Whether a property is whole numbers in all rows that have it."""
+        return {
+            name: bool((values % 1 == 0)[~np.isnan(values)].all()) for name, values in self.properties.items()
+        }
 
 
 def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> Table:
@@ -264,7 +274,7 @@ class TargetSampler:
     """Draws each row's length and conditions; row i depends on (seed, i) alone.
 
     A row takes its length, and its value inside an asked range, from a training row that is among those
-    nearest to all targets together.
+    nearest to all targets together; the value moves to the middle of the range, by MARGIN at most.
 
     Args:
         table: the training rows.
@@ -289,6 +299,12 @@ class TargetSampler:
         self.rows = np.flatnonzero(distance <= farthest)
         #: Mean distance of these rows from the targets, in standard deviations.
         self.distance = float(distance[self.rows].mean())
+        # A count is asked as it is: there is nothing between two of them.
+        self._middles = {
+            target.name: self._middle(target)
+            for target in self.targets
+            if target.low < target.high and target.label is None and not self.table.counts[target.name]
+        }
 
     def draw(self, ids: Tensor, seed: int) -> tuple[NDArray[np.int64], Tensor | None]:
         """Lengths (B,) and conditions (B, C), NaN where null, for row numbers ids (B,)."""
@@ -316,7 +332,19 @@ class TargetSampler:
         if target.label is not None:
             return np.full(len(chosen), float(target.label))
         values = np.clip(self.table.properties[target.name][chosen], target.low, target.high)
+        if target.name in self._middles:
+            margin = MARGIN * self.table.spreads[target.name]
+            values -= np.clip(values - self._middles[target.name], -margin, margin)
         return _slot(target.name, NumericCondition, self.conditions).encode(values)
+
+    def _middle(self, target: Target) -> float:
+        """The median of the rows' values inside a range; where none lies inside, the middle of it."""
+        values = self.table.properties[target.name]
+        inside = values[self.rows]
+        inside = inside[(inside >= target.low) & (inside <= target.high)]
+        if len(inside):
+            return float(np.median(inside))
+        return (max(target.low, np.nanmin(values)) + min(target.high, np.nanmax(values))) / 2
 
     def _distance(self) -> Floats:
         """Distance (N,) of each training row from all targets, in standard deviations."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec, NumericCondition
 from moldiff.errors import MoldiffError
-from moldiff.targets import NEAREST, WRONG_CLASS, Table, Target, TargetSampler, misses, parse
+from moldiff.targets import MARGIN, NEAREST, WRONG_CLASS, Table, Target, TargetSampler, misses, parse
 
 N = 1000
 A = np.linspace(0.0, 10.0, N)
@@ -153,21 +153,39 @@ def test_only_the_named_slot_of_the_named_kind_is_set() -> None:
     assert not np.isnan(cond[:, :2]).any()
 
 
-def test_a_range_takes_the_value_of_the_row_that_gives_the_length() -> None:
-    lengths, cond = draw(ask("a=2..5"), 2000)
+def test_a_range_takes_the_value_of_the_row_that_gives_the_length_moved_to_the_middle() -> None:
+    lengths, cond = draw(ask("a=1..9"), 2000)
     values = cond[:, 1] * A.std() + A.mean()
-    np.testing.assert_allclose(values, A[lengths - 1], atol=1e-5)
-    assert values.min() >= 2 - 1e-5
-    assert values.max() <= 5 + 1e-5
-    assert len(np.unique(lengths)) > 250  # all 300 rows inside may be drawn
+    margin = MARGIN * A.std()
+    away = A[lengths - 1] - 5
+    np.testing.assert_allclose(values, 5 + np.sign(away) * np.maximum(abs(away) - margin, 0), atol=0.01)
+    assert values.min() >= 1 + margin - 0.01
+    assert values.max() <= 9 - margin + 0.01
+    assert len(np.unique(lengths)) > 600  # all 800 rows inside may be drawn
 
 
-def test_a_range_without_a_row_inside_stays_inside() -> None:
-    table = Table(np.ones(4, dtype=np.int64), {"a": np.array([0.0, 1.0, 9.0, 10.0]), "b": np.zeros(4)})
+def test_a_narrow_range_asks_for_the_median_of_the_rows_inside() -> None:
+    # Of the 230 rows inside 200 are at 4.1.
+    values = np.concatenate([np.linspace(0, 10, 300), np.full(200, 4.1)])
+    table = Table(np.ones(500, dtype=np.int64), {"a": values, "b": np.zeros(500)})
+    slot = SPECS[1]
+    asked = draw(ask("a=4..5", table=table))[1][:, 1]
+    np.testing.assert_allclose(asked, slot.encode(np.full(400, 4.1)), atol=1e-6)
+
+
+def test_a_range_without_a_row_inside_asks_for_its_middle() -> None:
+    table = Table(np.ones(4, dtype=np.int64), {"a": np.array([0.0, 1.5, 9.5, 10.0]), "b": np.zeros(4)})
     plan = ask("a=4..5", table=table)
     assert plan.distance > 0.5
     values = draw(plan)[1][:, 1] * A.std() + A.mean()
-    assert set(np.round(values, 5)) == {4, 5}
+    assert set(np.round(values, 5)) == {4.5}
+
+
+def test_a_range_of_counts_asks_for_each_of_them() -> None:
+    _, cond = draw(ask("b=1..3"), 2000)
+    spec = SPECS[2]
+    known = spec.encode(np.array([1.0, 2.0, 3.0]))
+    assert set(np.round(cond[:, 2], 5)) == set(np.round(known, 5))
 
 
 def test_a_share_is_the_range_of_the_best_rows() -> None:
@@ -175,6 +193,7 @@ def test_a_share_is_the_range_of_the_best_rows() -> None:
     assert lengths.min() >= 0.7 * N
     values = cond[:, 1] * A.std() + A.mean()
     assert values.min() >= 7 - 1e-4
+    assert abs(values.mean() - 8.5) < 0.05
     lengths, _ = draw(ask("a=bottom30%"), 2000)
     assert lengths.max() <= 0.3 * N + 1
 
