@@ -31,8 +31,8 @@ _C = TypeVar("_C", ClassCondition, CategoryCondition, NumericCondition)
 NEAREST, NEAREST_SHARE = 200, 0.005
 #: A row in the wrong class counts as this many standard deviations away.
 WRONG_CLASS = 10.0
-#: How far the values asked for a range move to its middle, in standard deviations of the training rows: what is
-#: asked at its very edge is missed half of the time.
+#: How far the values asked for a range move to its middle, in standard deviations of the training rows: what
+#: is asked at its very edge is missed half of the time.
 MARGIN = 0.5
 
 _SHARE = re.compile(r"(top|bottom)([0-9]+(?:\.[0-9]+)?)%")

@@ -8,6 +8,9 @@ from random import Random
 from typing import Any, final
 
 from moldiff.chem.crossover import crossover
+from moldiff.chem.notation import WRITING, WRITINGS
+from moldiff.conditions import CategoryCondition
+from moldiff.data.writings import written_as
 from moldiff.errors import MoldiffError
 from moldiff.generation.batches import Batches, strings
 from moldiff.generation.model import Model
@@ -34,6 +37,9 @@ class Remasking:
     draws the span anew, with about as many tokens. Parents are chosen by rank; some molecules are made of
     parts of two, as GenMol (Lee et al. 2025) makes them of fragments, and proposed as they are or with a span
     masked.
+
+    A model that reads from left to right does not see what stands behind a span. It gets the beginning of a
+    molecule, written in random order where it was trained on that, and draws the rest, as long as it likes.
 
     How the defaults were chosen is in docs/results/goal.md.
 
@@ -69,41 +75,63 @@ class Remasking:
         return {**dict(self.facts), **{name: getattr(self, name) for name in names}, **told}
 
     def propose(self, parents: Sequence[str], scores: Sequence[float], n: int, seed: int) -> list[str]:
+        model, causal = self.model(), self.model().process.causal
         rows: list[Template] = []
         whole: list[str] = []
         for number in range(n):
             random = Random(address(seed, number))
             if random.random() < self.fresh:
+                # Of a row that may end where it likes this is one more, drawn with the others.
+                rows += [(None,)] if causal else []
                 continue
             one, other = (parents[place] for place in by_rank(len(parents), 2, random))
             child = crossover(one, other, random) if random.random() < self.crossed else None
             if child is not None and random.random() < self.unmasked:
                 whole.append(child)
             else:
-                row = self._masked(child or one, random, seed % _STRIDE)
+                row = self._opened(child or one, random, seed % _STRIDE)
                 rows += [] if row is None else [row]
-        model, fresh = self.model(), n - len(rows) - len(whole)
-        drawn = redrawn(model, rows, address(seed, "redrawn"), self.targets, self.temperature)
+        fresh = n - len(rows) - len(whole)
+        told = (*self.targets, *self._order()) if causal else self.targets
+        drawn = redrawn(model, rows, address(seed, "redrawn"), told, self.temperature)
         return whole + drawn + sampled(model, fresh, address(seed, "fresh"), self.targets)
 
-    def _masked(self, smiles: str, random: Random, remainder: int) -> Template | None:
-        """A molecule with a span masked; None where the model cannot spell it.
-
-        Its length leaves the remainder by the stride.
-        """
+    def _opened(self, smiles: str, random: Random, remainder: int) -> Template | None:
+        """A molecule of which a part is to be drawn; None where the model cannot spell it."""
         model = self.model()
+        if model.process.causal and self._order():
+            smiles = written_as([smiles], "random", random.getrandbits(31))[0] or smiles
         try:
             ids = [each for each in model.tokenizer.encode(smiles) if each != _pad(model)]
         except MoldiffError:
             return None
-        tokens = tuple(model.tokenizer.tokens(ids))
+        row = self._begun(ids, random) if model.process.causal else self._masked(ids, random, remainder)
+        return row if len(row) <= model.card.max_length else None
+
+    def _order(self) -> tuple[str, ...]:
+        """What tells the model to write in random order; nothing where it cannot, or is told how to write."""
+        order = WRITINGS.index("random")
+        if any(target.partition("=")[0].strip() == WRITING for target in self.targets):
+            return ()
+        return tuple(
+            f"{WRITING}={order}"
+            for each in self.model().card.conditions
+            if isinstance(each, CategoryCondition) and each.name == WRITING and each.classes > order
+        )
+
+    def _begun(self, ids: Sequence[int], random: Random) -> Template:
+        """The beginning of a molecule, open to its end."""
+        return (*ids[: -random.randint(1, max(1, round(self.largest * len(ids))))], None)
+
+    def _masked(self, ids: Sequence[int], random: Random, remainder: int) -> Template:
+        """A molecule with a span masked; its length leaves the remainder by the stride."""
+        tokens = tuple(self.model().tokenizer.tokens(ids))
         choices = spans(tokens, max(1, round(self.largest * len(tokens))))
         length = random.choice(list(choices))
         start = random.choice(choices[length])
         drawn = (length or random.randint(1, _INSERTED)) - 1
         drawn += (remainder - (len(ids) - length + drawn)) % _STRIDE
-        row = (*ids[:start], *[None] * (drawn or _STRIDE), *ids[start + length :])
-        return row if len(row) <= model.card.max_length else None
+        return (*ids[:start], *[None] * (drawn or _STRIDE), *ids[start + length :])
 
 
 def redrawn(

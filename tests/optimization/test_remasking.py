@@ -141,3 +141,54 @@ def test_what_the_model_cannot_spell_is_sampled_instead(qm9: Model) -> None:
     """No bromine, and no molecule of so many tokens, is known to the model of QM9."""
     method = Remasking(lambda: qm9, (), fresh=0.0, crossed=0.0)
     assert len(method.propose(["CCBr", "C" * 40], [1.0, 0.5], 6, seed=0)) == 6
+    study = load("qm9-study-ar", "cpu")
+    method = Remasking(lambda: study, (), fresh=0.0, crossed=0.0)
+    assert len(method.propose(["CCBr", "C" * 90], [1.0, 0.5], 6, seed=0)) == 6
+
+
+@pytest.fixture(scope="module", params=["zinc250k-ar", "qm9-study-ar"])
+def causal(request: pytest.FixtureRequest) -> Model:
+    return load(request.param, "cpu")
+
+
+def test_a_model_from_left_to_right_draws_the_ends_of_molecules(
+    causal: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Template] = []
+
+    def noted(
+        model: Model, rows: Sequence[Template], seed: int, targets: Sequence[str], *_: object
+    ) -> list[str]:
+        seen.extend(rows)
+        # The order is told to the model that knows it, and to no other.
+        assert list(targets) == ["writing=1"] * (causal.card.name == "zinc250k-ar")
+        return []
+
+    monkeypatch.setattr("moldiff.optimization.remasking.redrawn", noted)
+    Remasking(lambda: causal, (), fresh=0.0, crossed=0.0, largest=0.5).propose(["CC(F)CCCO"], [1.0], 60, 1)
+    assert len(seen) == 60
+    assert all(row[-1] is None and None not in row[:-1] for row in seen)
+    # Of 9 tokens, or 11 where it is written from elsewhere, up to the half is open.
+    begun = {"".join(causal.tokenizer.tokens(row[:-1])) for row in seen}
+    assert {len(row) - 1 for row in seen} <= set(range(4, 13))
+    assert all(text.startswith("CC(F)C"[: len(text)]) for text in begun) == (
+        causal.card.name != "zinc250k-ar"
+    )
+
+
+def test_ends_go_on_from_what_stands_and_are_molecules(causal: Model) -> None:
+    rows = [(*causal.tokenizer.encode("CC(=O)N"), None)] * 20 + [(None,)] * 4
+    texts = redrawn(causal, rows, seed=5)
+    assert all(text.startswith("CC(=O)N") for text in texts[:20])
+    assert len(set(texts)) > 10
+    assert sum(check(text).sane for text in texts) > 18
+
+
+def test_proposals_of_a_model_from_left_to_right(causal: Model) -> None:
+    method = Remasking(lambda: causal, (), fresh=0.1)
+    found = method.propose(PARENTS, [1.0] * 5, 60, seed=1)
+    assert len(found) == 60
+    assert found == method.propose(PARENTS, [1.0] * 5, 60, seed=1)
+    sane = {each.canonical for each in map(check, found) if each.sane}
+    assert sum(check(each).sane for each in found) > 45
+    assert len(sane - set(PARENTS)) > 25
