@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from rdkit import Chem
 
 from moldiff.chem import fragments
-from moldiff.chem.molecule import canonical, map_chunks, parse
+from moldiff.chem.molecule import canonical, map_chunks, parse, reordered
 from moldiff.chem.notation import WRITINGS, Writing
 from moldiff.errors import MoldiffError, unknown
 
@@ -70,11 +69,9 @@ def _chunk(items: Sequence[tuple[int, str]], *, writing: Writing, seed: int) -> 
 
 
 def _write(smiles: str, writing: Writing, random: np.random.Generator) -> str | None:
+    if writing == "random":
+        return reordered(smiles, int(random.integers(2**31)))
     mol = parse(smiles)
     assert mol is not None
-    if writing == "random":
-        found = Chem.MolToRandomSmilesVect(mol, 1, randomSeed=int(random.integers(2**31)))
-        text = str(found[0])
-    else:
-        text = fragments.joined(fragments.cut(mol, random))
+    text = fragments.joined(fragments.cut(mol, random))
     return text if canonical(text) == smiles else None

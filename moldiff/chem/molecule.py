@@ -84,6 +84,20 @@ def canonical(smiles: str) -> str | None:
     return None if mol is None else str(Chem.MolToSmiles(mol))
 
 
+def reordered(smiles: str, seed: int) -> str | None:
+    """A molecule written from any atom on, turning anywhere; None where that is not read back as the same.
+
+    Args:
+        smiles: canonical SMILES.
+        seed: of the order, 0 to 2**31 - 1.
+    """
+    mol = parse(smiles)
+    if mol is None:
+        return None
+    text = str(Chem.MolToRandomSmilesVect(mol, 1, randomSeed=seed)[0])
+    return text if canonical(text) == smiles else None
+
+
 def drop_stereo(smiles: str) -> str | None:
     """The canonical SMILES without stereo marks (isotopes stay); None when not valid."""
     mol = parse(smiles)

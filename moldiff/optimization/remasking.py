@@ -8,9 +8,9 @@ from random import Random
 from typing import Any, final
 
 from moldiff.chem.crossover import crossover
+from moldiff.chem.molecule import reordered
 from moldiff.chem.notation import WRITING, WRITINGS
 from moldiff.conditions import CategoryCondition
-from moldiff.data.writings import written_as
 from moldiff.errors import MoldiffError
 from moldiff.generation.batches import Batches, strings
 from moldiff.generation.model import Model
@@ -100,7 +100,7 @@ class Remasking:
         """A molecule of which a part is to be drawn; None where the model cannot spell it."""
         model = self.model()
         if model.process.causal and self._order():
-            smiles = written_as([smiles], "random", random.getrandbits(31))[0] or smiles
+            smiles = reordered(smiles, random.getrandbits(31)) or smiles
         try:
             ids = [each for each in model.tokenizer.encode(smiles) if each != _pad(model)]
         except MoldiffError:

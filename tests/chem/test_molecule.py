@@ -17,6 +17,7 @@ from moldiff.chem.molecule import (
     map_chunks,
     parse,
     rdkit_version,
+    reordered,
 )
 from moldiff.errors import MoldiffError
 
@@ -203,3 +204,15 @@ def test_chunks_of_nothing_are_nothing() -> None:
 def test_no_workers_are_refused() -> None:
     with pytest.raises(MoldiffError, match="workers must be at least 1: got 0"):
         map_chunks(list, [1], 0)
+
+
+def test_a_molecule_in_another_order_is_the_same_molecule() -> None:
+    smiles = Chem.CanonSmiles("CC(=O)Nc1ccc(O)cc1")
+    found = {reordered(smiles, seed) for seed in range(30)}
+    assert len(found) > 15
+    assert {Chem.CanonSmiles(str(each)) for each in found} == {smiles}
+    assert len({str(each)[0] for each in found}) > 2
+    assert reordered(smiles, 3) == reordered(smiles, 3)
+    # Not canonical to begin with, so not what is read back; and no molecule.
+    assert reordered("C(C)O", 0) is None
+    assert reordered("C1", 0) is None
