@@ -120,7 +120,8 @@ def guided(model: Loaded, request: Request, setting: Setting) -> Guided:
     """The guidance of a request; MoldiffError where it does not act on such a model or at such a level."""
     plan, table, level = plan_of(model, request), table_for(model, request), request.level
     if request.guide.name == "cfg":
-        base = _base(model, setting, setting.scale, level)
+        # With or without what is always told both halves are the same.
+        base = _base(model, setting, setting.scale if plan.asked else 1.0, level)
         return Guided(plan, table, model.card.conditions, base, level)
     classifier, guide = _classifier(request), request.guide
     if guide.name == "fudge":

@@ -343,3 +343,14 @@ def test_options_that_generate_does_not_know_are_named(tiny_model: Model) -> Non
     assert found.summary["setting"]["options"] == {"eta": 0.1}
     assert (found.summary["precision"], found.summary["level"]) == ("fp32", "x0")
     assert found.summary["interrupted"] is False
+
+
+def test_what_is_always_told_is_not_sharpened_and_costs_nothing() -> None:
+    model = load("zinc250k-ar", "cpu")
+    assert model.card.default.scale == 2
+    plain = model.generate(8, seed=0).summary
+    told = model.generate(8, seed=0, targets="writing=1").summary
+    sharpened = model.generate(8, seed=0, targets=["writing=1", "logp=2"]).summary
+    longest = model.card.max_length
+    assert max(plain["forwards_per_molecule"], told["forwards_per_molecule"]) <= longest
+    assert sharpened["forwards_per_molecule"] > 1.5 * told["forwards_per_molecule"]
