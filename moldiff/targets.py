@@ -33,7 +33,7 @@ NEAREST, NEAREST_SHARE = 200, 0.005
 WRONG_CLASS = 10.0
 #: How far the values asked for a range move to its middle, in standard deviations of the training rows: what
 #: is asked at its very edge is missed half of the time.
-MARGIN = 0.5
+MARGIN = 0.35
 
 _SHARE = re.compile(r"(top|bottom)([0-9]+(?:\.[0-9]+)?)%")
 

@@ -165,11 +165,11 @@ def test_a_range_takes_the_value_of_the_row_that_gives_the_length_moved_to_the_m
 
 
 def test_a_narrow_range_asks_for_the_median_of_the_rows_inside() -> None:
-    # Of the 230 rows inside 200 are at 4.1.
+    # Of some 220 rows inside 200 are at 4.1.
     values = np.concatenate([np.linspace(0, 10, 300), np.full(200, 4.1)])
     table = Table(np.ones(500, dtype=np.int64), {"a": values, "b": np.zeros(500)})
     slot = SPECS[1]
-    asked = draw(ask("a=4..5", table=table))[1][:, 1]
+    asked = draw(ask("a=4..4.8", table=table))[1][:, 1]
     np.testing.assert_allclose(asked, slot.encode(np.full(400, 4.1)), atol=1e-6)
 
 
