@@ -246,9 +246,11 @@ def picture(found: dict[str, Any], settings: dict[str, Any], path: Path) -> None
         axis.set_xlabel("steps T")
         axis.set_ylabel(settings["labels"].get(column, column))
         axis.grid(alpha=0.3)
-    axes[0][-1].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    # Beside the panels: wherever it stood inside, it would cover a series.
+    handles, labels = axes[0][-1].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
 
 
