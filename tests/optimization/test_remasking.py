@@ -81,14 +81,18 @@ def test_a_row_without_an_open_place_is_itself(qm9: Model) -> None:
     assert redrawn(qm9, rows, seed=0) == PARENTS
 
 
-def test_proposals_are_many_and_nearly_all_of_them_molecules(qm9: Model) -> None:
-    method = Remasking(lambda: qm9, ())
+def check_proposals(method: Remasking) -> None:
+    """They are many, the same for the same seed, nearly all of them molecules, and most of these new."""
     found = method.propose(PARENTS, [1.0] * 5, 60, seed=1)
     assert len(found) == 60
     assert found == method.propose(PARENTS, [1.0] * 5, 60, seed=1)
     sane = {each.canonical for each in map(check, found) if each.sane}
     assert sum(check(each).sane for each in found) > 45
     assert len(sane - set(PARENTS)) > 25
+
+
+def test_proposals_are_many_and_nearly_all_of_them_molecules(qm9: Model) -> None:
+    check_proposals(Remasking(lambda: qm9, ()))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -185,10 +189,4 @@ def test_ends_go_on_from_what_stands_and_are_molecules(causal: Model) -> None:
 
 
 def test_proposals_of_a_model_from_left_to_right(causal: Model) -> None:
-    method = Remasking(lambda: causal, (), fresh=0.1)
-    found = method.propose(PARENTS, [1.0] * 5, 60, seed=1)
-    assert len(found) == 60
-    assert found == method.propose(PARENTS, [1.0] * 5, 60, seed=1)
-    sane = {each.canonical for each in map(check, found) if each.sane}
-    assert sum(check(each).sane for each in found) > 45
-    assert len(sane - set(PARENTS)) > 25
+    check_proposals(Remasking(lambda: causal, (), fresh=0.1))
