@@ -74,6 +74,7 @@ SAMPLERS = {
     "dfm": _PRESETS + "dfm",
     "proseco": _PRESETS + "proseco",
     "remdm-proseco": _PRESETS + "remdm_proseco",
+    "self-correct": _PRESETS + "self_correct",
     "first-hitting": _PRESETS + "first_hitting",
     "adaptive-order": _PRESETS + "adaptive_order",
     "margin-order": _PRESETS + "margin_order",

@@ -197,8 +197,11 @@ def test_a_wrong_option_of_a_sampler_is_refused(name: str, options: dict[str, An
         build_sampler(built, Setting(sampler=name, steps=16, options=options))
 
 
-# The one of autoregressive models: tests/test_autoregressive.py.
-@pytest.mark.parametrize("name", [name for name in registry.SAMPLERS if name != "autoregressive"])
+# Those of other models: tests/test_autoregressive.py, tests/diffusion/test_rewriting.py.
+OTHERS = {"autoregressive", "self-correct"}
+
+
+@pytest.mark.parametrize("name", [name for name in registry.SAMPLERS if name not in OTHERS])
 def test_each_sampler_makes_molecules_under_guidance(
     name: str, tiny_model: Model, tiny_corrected: Path
 ) -> None:

@@ -22,6 +22,7 @@ from moldiff.diffusion.remasking import (
     Rescale,
     Switch,
 )
+from moldiff.diffusion.rewriting import RewritingSampler, need_tokens
 from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
 from moldiff.diffusion.walk import Readout
 from moldiff.errors import MoldiffError, unknown
@@ -191,6 +192,17 @@ def remdm_proseco(
         "loop": Loop.model_time(Confidence(Rescale(eta), balanced=True)),
     }
     return Sampler(process, steps, schedules[remasking], level, readout)
+
+
+def self_correct(
+    process: Process, steps: int, level: Level | None, readout: Readout, *, share: float = 0.75
+) -> RewritingSampler:
+    """Ancestral steps of uniform noise, then readings that rewrite a token each: a ``share`` of all steps."""
+    need_tokens(process, "self-correct")
+    if not 0 <= share < 1:
+        raise MoldiffError(f"share of self-correct: got {share}, must be in [0, 1)")
+    readings = min(int(share * steps), steps - 1)
+    return RewritingSampler(Sampler(process, steps - readings, Ancestral(), level, readout), readings)
 
 
 def first_hitting(process: Process, steps: int, level: Level | None, readout: Readout) -> FirstHittingSampler:
