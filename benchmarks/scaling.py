@@ -1,11 +1,11 @@
 """Measures how text and images grow better with steps: samplers side by side, over seeds; resumable.
 
-    python benchmarks/scaling.py --text FILE --out runs/scaling [--tune] [--only text|images] [--card]
+    python benchmarks/scaling.py --text FILE --out runs/scaling [--tune] [--only PART] [--card]
 
 The settings stand in benchmarks/scaling.yaml. With --tune, each series that has a grid is tried over it on
 the seeds 100-102, and what is best goes to benchmarks/scaling-tuned.yaml; without, that file is taken as it
-stands and the figures are of the seeds 0-2. A run is a line of OUT/runs.jsonl, so none is repeated. The
-tables go to OUT/scaling.md and the pictures to OUT/text.png and OUT/images.png.
+stands and the figures are of the seeds 0-2, or of as many as a part says. A run is a line of OUT/runs.jsonl,
+so none is repeated. The tables go to OUT/scaling.md, the pictures to OUT/text.png and OUT/images.png.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from moldiff.generation.request import Request
 
 HERE = Path(__file__).parent
 TUNED = HERE / "scaling-tuned.yaml"
-TUNING_SEEDS, SEEDS = (100, 101, 102), (0, 1, 2)
+TUNING_SEEDS, SEEDS = (100, 101, 102), 3
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,9 @@ def measure(
 ) -> dict[str, dict[int | None, list[dict[str, float]]]]:
     """The figures of every series by steps, one entry a seed."""
     out: dict[str, dict[int | None, list[dict[str, float]]]] = {}
-    for seed in SEEDS:  # a seed after the other, so that what is there early is a whole
+    for seed in range(
+        settings.get("seeds", SEEDS)
+    ):  # a seed after the other, so that what is there early is a whole
         for name, series in settings["series"].items():
             for steps in steps_of(settings, series):
                 run = Run(part, name, steps, seed, chosen(tuned, name, steps))
@@ -213,7 +215,7 @@ def publish(found: dict[str, Any], settings: dict[str, Any], part: str) -> None:
                     setting=setting,
                     mean=mean,
                     se=se,
-                    seeds=SEEDS,
+                    seeds=tuple(range(len(each))),
                     samples=settings["samples"],
                     command=command,
                 )
@@ -260,9 +262,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/scaling"))
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--card", action="store_true", help="writes the figures to the models' cards too")
-    parser.add_argument("--only", choices=("text", "images"))
-    asked = parser.parse_args()
     parts = yaml.safe_load((HERE / "scaling.yaml").read_text("utf-8"))
+    parser.add_argument("--only", choices=tuple(parts))
+    asked = parser.parse_args()
     tuned = yaml.safe_load(TUNED.read_text("utf-8")) if TUNED.exists() else {}
     book, pages = Book(asked.out), []
     for part, settings in parts.items():
@@ -271,14 +273,17 @@ def main() -> None:
         reference = asked.text if part == "text" else settings["reference"]
         if reference is None:
             parser.error("--text: name the corpus of the text models, or take --only images")
+        if asked.tune and "best" not in settings:
+            continue
         if asked.tune:
             tuned[part] = tune(book, part, settings, reference)
             TUNED.write_text(yaml.safe_dump(tuned), "utf-8")
             continue
         found = measure(book, part, settings, reference, tuned.get(part, {}))
         pages.append(f"## {part}\n\n{table(found, settings, tuned.get(part, {}))}\n")
-        picture(found, settings, asked.out / f"{part}.png")
-        if asked.card:
+        if "drawn" in settings:
+            picture(found, settings, asked.out / f"{part}.png")
+        if asked.card and "card" in settings:
             publish(found, settings, part)
     if pages:
         (asked.out / "scaling.md").write_text("\n".join(pages), "utf-8")

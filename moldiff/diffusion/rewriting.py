@@ -1,4 +1,4 @@
-"""Mending finished rows of uniform noise: a token a reading, where another fits better beside all the rest."""
+"""Mending finished rows of uniform noise: a token a reading, where another fits better beside the rest."""
 
 from dataclasses import dataclass
 from typing import final
