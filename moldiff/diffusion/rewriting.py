@@ -48,6 +48,11 @@ class RewritingSampler:
         if not 0 < self.t <= 1:
             raise MoldiffError(f"t of rewriting: got {self.t}, must be above 0 and at most 1")
 
+    @property
+    def steps(self) -> int:
+        """Steps and readings together: the most forwards that a row costs."""
+        return self.sampler.steps + self.readings
+
     @torch.no_grad()
     def __call__(
         self,
