@@ -46,7 +46,7 @@ wheel: $(DEV) ## build the sdist, and from it the wheel, into dist/
 # (docs/study.md). STUDY_ARGS adds options, such as --device cuda; STUDY_HELDOUT is --heldout FILE.
 STUDY_ARGS ?=
 STUDY_HELDOUT ?=
-STUDY_COMPARED ?= mdlm,remdm,proseco,udlm,ar
+STUDY_COMPARED ?= mdlm,remdm,proseco,remdm-proseco,udlm,self-correct,ar
 STUDY_METHODS ?= ar,udlm,mdlm,remdm,proseco,remdm-proseco
 STUDY_GUIDANCE ?= cfg,cbg
 STUDY_RUNS ?= runs/study-small

@@ -19,7 +19,7 @@ def method(**said: object) -> Method:
 
 def test_the_shipped_settings_name_samplers_that_there_are_and_are_no_training_configuration() -> None:
     found = load()
-    assert list(found.methods) == ["ar", "udlm", "mdlm", "remdm", "proseco", "remdm-proseco"]
+    assert list(found.methods) == ["ar", "udlm", "mdlm", "remdm", "proseco", "remdm-proseco", "self-correct"]
     assert {each.sampler for each in found.methods.values()} <= set(registry.SAMPLERS)
     assert "study" not in config.shipped()
 
