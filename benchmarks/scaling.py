@@ -270,7 +270,7 @@ def main() -> None:
     for part, settings in parts.items():
         if asked.only not in (None, part):
             continue
-        reference = asked.text if part == "text" else settings["reference"]
+        reference = asked.text if settings["modality"] == "text" else settings["reference"]
         if reference is None:
             parser.error("--text: name the corpus of the text models, or take --only images")
         if asked.tune and "best" not in settings:
