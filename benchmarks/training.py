@@ -110,6 +110,8 @@ def measure(settings: config.TrainConfig, rounds: int) -> dict[str, Any]:
     build: Callable[[], Transformer] = lambda: build_network(settings, process, PADDED, conditions)  # noqa: E731
     network, other = build(), build()
     if settings.compile:
+        # Two networks and two forms of batches are more kinds of calls than torch keeps by default.
+        torch._dynamo.config.recompile_limit = 32
         compile_blocks(network)
         compile_blocks(other)
     trainee = Trainee(network, process, settings)
