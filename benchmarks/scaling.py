@@ -270,11 +270,12 @@ def main() -> None:
     for part, settings in parts.items():
         if asked.only not in (None, part):
             continue
+        if asked.tune and "best" not in settings:
+            print(f"{part}: nothing to tune")
+            continue
         reference = asked.text if settings["modality"] == "text" else settings["reference"]
         if reference is None:
             parser.error("--text: name the corpus of the text models, or take --only images")
-        if asked.tune and "best" not in settings:
-            continue
         if asked.tune:
             tuned[part] = tune(book, part, settings, reference)
             TUNED.write_text(yaml.safe_dump(tuned), "utf-8")

@@ -1,9 +1,10 @@
 """A pretended accelerator, for machines without: tensors of the CPU that may not meet those marked as away.
 
 Inside `PretendedAccelerator`, what is moved to or made on "cuda" stays in the CPU's memory with a mark.
-Marked tensors say that they are on a GPU, and whatever a real one would refuse raises: an operation on
-tensors of both kinds, or numpy on a marked one. So code is held to naming no device, and computes what it
-computes here.
+Marked tensors say that they are on a GPU, and what one refuses most often raises: an operation on tensors of
+both kinds, or numpy on a marked one. So code is held to naming no device, and computes what it computes here.
+(A generator of random numbers of the wrong device passes; to put a CPU's tensor into a part of a marked one,
+which a GPU takes, does not.)
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class PretendedAccelerator(TorchFunctionMode):
         if asked is not None:
             kwargs["device"] = HERE
             out = func(*args, **kwargs)
+            # What was there already is given back as it is, by as_tensor for one, and keeps its place.
+            out = out.clone() if any(out is each for each in args) else out
             return send_away(out) if torch.device(asked).type == "cuda" else out
         away = _meet(name, args, kwargs)
         self.operations += away

@@ -15,6 +15,7 @@ from moldiff.assembly import samplers_of
 from moldiff.conditions import fit_all
 from moldiff.config import TrainConfig
 from moldiff.diffusion.objective import Batch
+from moldiff.errors import MoldiffError
 from moldiff.generation.classifiers import load_classifier
 from moldiff.training import finetuning, fit
 from moldiff.training.intake import data_module, properties, read_tokens
@@ -41,6 +42,8 @@ def test_what_a_gpu_refuses_is_refused() -> None:
         assert is_away(made + away)
         assert is_away(away[here > 0] * 2)
         assert (away.device, away.cpu().device) == (AWAY, here.device)
+        assert is_away(torch.as_tensor(here, device="cuda"))
+        assert not is_away(here)
         for refused in (lambda: away + here, lambda: numbers[away], lambda: torch.cat([away, here])):
             with pytest.raises(RuntimeError, match="on an accelerator and"):
                 refused()
@@ -70,8 +73,12 @@ CASES = [(process, sampler) for process in registry.PROCESSES for sampler in reg
 @pytest.mark.parametrize(("process", "sampler"), CASES)
 def test_samplers(process: str, sampler: str) -> None:
     model = moldiff.load(MODELS[process], "cpu")
+    asked = {"sampler": sampler, "steps": 12, "targets": ["qed=high"], "scale": 2.0}
     if sampler in samplers_of(model.process):
-        drawn_there_as_here(model, sampler=sampler, steps=12, targets=["qed=high"], scale=2.0)
+        drawn_there_as_here(model, **asked)
+    else:
+        with pytest.raises(MoldiffError, match=f"sampler {sampler}: got an? {process} model"):
+            model.generate(1, **asked)
 
 
 @pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")

@@ -201,7 +201,7 @@ def self_correct(
     need_tokens(process, "self-correct")
     if not 0 <= share < 1:
         raise MoldiffError(f"share of self-correct: got {share}, must be in [0, 1)")
-    readings = min(int(share * steps), steps - 1)
+    readings = max(0, min(int(share * steps), steps - 1))
     return RewritingSampler(Sampler(process, steps - readings, Ancestral(), level, readout), readings)
 
 

@@ -11,7 +11,7 @@ from moldiff.diffusion.random import RowRandom
 from moldiff.diffusion.sampler import Sampler
 from moldiff.diffusion.walk import Unguided, Walk
 from moldiff.errors import MoldiffError, Unfit
-from moldiff.types import Denoiser, Guidance, Rows, Steer
+from moldiff.types import Denoiser, Guidance, Rows
 
 
 def need_tokens(process: Process, what: str) -> None:
@@ -27,14 +27,18 @@ class RewritingSampler:
 
     What a network of uniform noise predicts of a place is the law of its token given all others, so one
     forward says of every token whether another would fit better. The place where the likeliest token leads
-    the present one by most is rewritten; a row without such a place is done. With an exact network each
-    rewriting makes the row likelier at time ``t``, so that it ends in a local mode: fewer mistakes, and less
-    that is new. After the self-correction of von Rütte et al. (2025, arXiv:2503.04482).
+    the present one by most is rewritten; a row without such a place is done. With an exact network, unguided,
+    each rewriting makes the row likelier at time ``t``, so that it ends in a local mode: fewer mistakes, and
+    less that is new. A trained one may go in circles until the readings are spent. After the self-correction
+    of von Rütte et al. (2025, arXiv:2503.04482).
+
+    Guidance acts on what a reading predicts, whatever its level while rows are drawn; temperature and nucleus
+    are for drawing only. Nobody steers: what is rewritten after the last step would belie the weights.
 
     Args:
         sampler: what draws the rows.
         readings: most readings of a row; a row that is done is not read again.
-        t: the time at which rows are shown to the network, above 0, where it knows of little noise.
+        t: the time at which rows are shown to the network, in (0, 1): small where it knows of little noise.
     """
 
     sampler: Sampler
@@ -45,8 +49,8 @@ class RewritingSampler:
         need_tokens(self.sampler.process, "rewriting")
         if self.readings < 0:
             raise MoldiffError(f"readings of rewriting: got {self.readings}, must be 0 or more")
-        if not 0 < self.t <= 1:
-            raise MoldiffError(f"t of rewriting: got {self.t}, must be above 0 and at most 1")
+        if not 0 < self.t < 1:
+            raise MoldiffError(f"t of rewriting: got {self.t}, must be between 0 and 1")
 
     @property
     def steps(self) -> int:
@@ -55,16 +59,10 @@ class RewritingSampler:
 
     @torch.no_grad()
     def __call__(
-        self,
-        denoiser: Denoiser,
-        rows: Rows,
-        guidance: Guidance | None = None,
-        seed: int = 0,
-        *,
-        steer: Steer | None = None,
+        self, denoiser: Denoiser, rows: Rows, guidance: Guidance | None = None, seed: int = 0
     ) -> Tensor:
-        """Clean tokens (B, L); row i depends on (seed, rows.ids[i]) alone, and on who steers."""
-        x = self.sampler(denoiser, rows, guidance, seed, steer=steer)
+        """Clean tokens (B, L); row i depends on (seed, rows.ids[i]) alone."""
+        x = self.sampler(denoiser, rows, guidance, seed)
         walk = Walk(denoiser, guidance or Unguided(), rows, RowRandom(seed), self.sampler.readout)
         return self.rewritten(walk, x, walk.start(self.sampler.process)[1])
 
