@@ -47,7 +47,7 @@ wheel: $(DEV) ## build the sdist, and from it the wheel, into dist/
 STUDY_ARGS ?=
 STUDY_HELDOUT ?=
 STUDY_COMPARED ?= mdlm,remdm,proseco,remdm-proseco,udlm,self-correct,ar
-STUDY_METHODS ?= ar,udlm,mdlm,remdm,proseco,remdm-proseco
+STUDY_METHODS ?= ar,udlm,mdlm,remdm,proseco,remdm-proseco,self-correct
 STUDY_GUIDANCE ?= cfg,cbg
 STUDY_RUNS ?= runs/study-small
 

@@ -85,15 +85,16 @@ def differences(facts: dict[str, Any]) -> Iterator[str]:
         budgets = facts["by_budget_canonical"][kind].items()
         slices |= {f"{kind.upper()}, at most {cost} forwards": found for cost, found in budgets}
         for where, found in slices.items():
-            rows += [_difference(where, pair, each) for pair, each in found["difference"].items()]
-    yield "Differences of hypervolumes (canonical), seed by seed:"
+            # Of two methods of which one has no point within a budget there is none.
+            known = {pair: each for pair, each in found["difference"].items() if None not in each.values()}
+            rows += [_difference(where, pair, each) for pair, each in known.items()]
+    yield "Differences of hypervolumes (canonical), seed by seed, where both have points:"
     yield table(["points", "methods", "difference", "beyond 2 s.e."], rows)
 
 
-def _difference(where: str, pair: str, found: dict[str, Any]) -> list[str]:
+def _difference(where: str, pair: str, found: dict[str, float]) -> list[str]:
     mean, se = found["mean"], found["se"]
-    known = mean is not None and se is not None
-    return [where, pair, figure(mean, se, 1), ("yes" if abs(mean) > 2 * se else "no") if known else "-"]
+    return [where, pair, figure(mean, se, 1), "yes" if abs(mean) > 2 * se else "no"]
 
 
 def points(folder: Path, facts: dict[str, Any]) -> Iterator[str]:
