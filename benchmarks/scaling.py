@@ -163,9 +163,8 @@ def measure(
 ) -> dict[str, dict[int | None, list[dict[str, float]]]]:
     """The figures of every series by steps, one entry a seed."""
     out: dict[str, dict[int | None, list[dict[str, float]]]] = {}
-    for seed in range(
-        settings.get("seeds", SEEDS)
-    ):  # a seed after the other, so that what is there early is a whole
+    # A seed after the other, so that what is there early is a whole.
+    for seed in range(settings.get("seeds", SEEDS)):
         for name, series in settings["series"].items():
             for steps in steps_of(settings, series):
                 run = Run(part, name, steps, seed, chosen(tuned, name, steps))
