@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from moldiff import registry
-from moldiff.conditions import ConditionSpec
+from moldiff.conditions import ConditionSpec, always_told
 from moldiff.config import Setting, TrainConfig
 from moldiff.diffusion.process import Formulation, Level
 from moldiff.diffusion.random import RowRandom
@@ -19,6 +19,7 @@ from moldiff.errors import MoldiffError, Unfit
 from moldiff.nn.classifier import Classifier
 from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.transformer import Transformer, TransformerConfig
+from moldiff.types import Guidance, Tokenizer
 
 
 def build_tokenizer(modality: str, state: dict[str, Any]) -> Any:
@@ -136,6 +137,32 @@ def check_complete(process: Formulation) -> None:
     """Refuses completable rows of a process whose noise cannot be told from tokens."""
     if process.num_states == process.num_tokens:
         raise MoldiffError(f"complete: got {_model_of(process)}, it takes masks only; leave it off")
+
+
+def build_guidance(
+    process: Formulation,
+    tokenizer: Tokenizer[Any],
+    conditions: Sequence[ConditionSpec],
+    *,
+    scale: float,
+    complete: bool,
+    level: Level | None = None,
+) -> Guidance:
+    """Classifier-free guidance, restricted to ``complete`` rows where that is asked for.
+
+    Raises:
+        MoldiffError: complete rows of a process or at a level that cannot have them.
+    """
+    guidance: Guidance = registry.build("guidance", "cfg", scale=scale, always=always_told(conditions))
+    if not complete:
+        return guidance
+    check_complete(process)
+    at = level or process.level
+    if at != "x0":
+        raise MoldiffError(f"complete: got level {at}, it takes x0 only; leave it off")
+    mask, balance = process.num_tokens, tokenizer.balance()
+    restricted: Guidance = registry.build("guidance", "completable", guidance, mask, balance)
+    return restricted
 
 
 def _typed(what: str, key: str, value: float | str, default: Any) -> Any:

@@ -46,6 +46,7 @@ MODULES = {
     "moldiff.diffusion.sampler": 3,
     "moldiff.diffusion.corrector": 3,
     "moldiff.diffusion.rewriting": 3,
+    "moldiff.diffusion.reinforcement": 3,
     "moldiff.diffusion.self_correction": 3,
     "moldiff.diffusion.ordered": 3,
     "moldiff.diffusion.restriction": 3,

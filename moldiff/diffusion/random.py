@@ -32,6 +32,7 @@ class Stream(IntEnum):
     COMPLETION = 9
     RESAMPLING = 10
     REPAIR = 11
+    REWARD = 12
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

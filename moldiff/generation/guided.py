@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from moldiff import registry
-from moldiff.assembly import check_complete
+from moldiff.assembly import build_guidance
 from moldiff.checkpoint import Card
-from moldiff.conditions import ConditionSpec, always_told, unasked
+from moldiff.conditions import ConditionSpec, unasked
 from moldiff.config import Setting
 from moldiff.diffusion.process import Formulation, Level, Process
 from moldiff.errors import MoldiffError
@@ -179,17 +179,8 @@ def _check_form(process: Formulation, form: str, level: Level) -> None:
 
 def _base(model: Loaded, setting: Setting, scale: float, level: Level | None) -> Guidance:
     """Classifier-free guidance, restricted to completable rows where that is asked for."""
-    always = always_told(model.card.conditions)
-    guidance: Guidance = registry.build("guidance", "cfg", scale=scale, always=always)
-    if not setting.complete:
-        return guidance
-    check_complete(model.process)
-    at = level or model.process.level
-    if at != "x0":
-        raise MoldiffError(f"complete: got level {at}, it takes x0 only; leave it off")
-    mask, balance = model.process.num_tokens, model.tokenizer.balance()
-    restricted: Guidance = registry.build("guidance", "completable", guidance, mask, balance)
-    return restricted
+    made = (model.process, model.tokenizer, model.card.conditions)
+    return build_guidance(*made, scale=scale, complete=setting.complete, level=level)
 
 
 def _plan(table: Table, conditions: Sequence[ConditionSpec], request: Request) -> Plan:

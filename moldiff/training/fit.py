@@ -31,6 +31,7 @@ from moldiff.training.intake import data_module, keep, launched, properties, rea
 from moldiff.training.publishing import publish, run_facts
 from moldiff.training.rehearsal import rehearse
 from moldiff.training.resuming import check_state, latest_checkpoint
+from moldiff.training.reward import policy_of
 from moldiff.training.trainee import Trainee
 from moldiff.training.trainer import build_trainer, lightning_as_a_guest
 
@@ -64,7 +65,8 @@ def run(
     conditions = start.conditions(fitted, properties(data))
     network = _network(config, start, data, conditions)
     process = build_process(config, _tokens(data))
-    trainee = Trainee(network, process, config, data.fingerprint(), start.card)
+    policy = policy_of(data, config, process, conditions)
+    trainee = Trainee(network, process, config, data.fingerprint(), start.card, policy)
     if checkpoint is not None:
         check_state(checkpoint, trainee.shared, trainee.state_dict(), trainee.ema.state_dict())
     module = data_module(data, config, conditions)

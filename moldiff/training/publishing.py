@@ -46,16 +46,13 @@ def publish(
     """The published form of a trained network: weights, the table targets need, and the novelty reference."""
     train = ~data.heldout
     names = tuple(dict.fromkeys(c.name for c in conditions))
-    # What is written in several ways is one item.
-    hashes, first = np.unique(data.identities, return_index=True)
     rows = _sample(np.flatnonzero(train))
     arrays = {
         **published(network),
         LENGTHS: torch.from_numpy(data.lengths[rows].astype(np.int16)),
         # Half precision keeps three digits, more than a target needs, in half the bytes.
         **{f"table.{n}": torch.from_numpy(data.properties[n][rows]).half() for n in names},
-        HASHES: torch.from_numpy(hashes),
-        IN_TRAIN: torch.from_numpy(train[first]),
+        **{name: torch.from_numpy(array) for name, array in novelty(data).items()},
     }
     # A path is of the machine that trained, not of the model.
     made_with = config.data.model_copy(update={"path": None, **settings(data)})
@@ -77,6 +74,13 @@ def publish(
         origin=origin,
     )
     return Checkpoint(card, arrays)
+
+
+def novelty(data: Any) -> dict[str, NDArray[Any]]:
+    """The items of a token file as hashes in order, and which of them are trained on."""
+    # What is written in several ways is one item.
+    hashes, first = np.unique(data.identities, return_index=True)
+    return {HASHES: hashes, IN_TRAIN: ~data.heldout[first]}
 
 
 def _sample(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -23,6 +23,8 @@ def rehearse(config: TrainConfig) -> None:
             f"network.time: got false, but what a {config.process.name} process predicts depends on t; set it"
         )
     objective_of(process, RowRandom(config.seed), config)
+    if config.reward is not None:
+        build_sampler(process, config.reward.setting)
     corrector = getattr(build_sampler(process, config.default), "corrector", None)
     if corrector is not None and not (config.correction and config.correction.weight):
         raise MoldiffError(f"default.sampler: got {config.default.sampler}, which needs correction.weight=1")
@@ -38,5 +40,6 @@ def _classifier(config: TrainConfig) -> None:
         raise MoldiffError(f"conditions: got {got}, a classifier needs classes: {{kind: class, name: qed}}")
     if len({spec.name for spec in config.conditions}) < len(config.conditions):
         raise MoldiffError("conditions: got a property twice, a classifier needs one class of each")
-    if config.correction is not None:
-        raise MoldiffError("correction: got one with task: classifier, it goes with a denoiser only")
+    for name in ("correction", "reward"):
+        if getattr(config, name) is not None:
+            raise MoldiffError(f"{name}: got one with task: classifier, it goes with a denoiser only")

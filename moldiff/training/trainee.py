@@ -19,15 +19,17 @@ from moldiff.diffusion.classification import ClassifierObjective, PrefixObjectiv
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
 from moldiff.diffusion.process import Formulation
 from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.diffusion.reinforcement import Reinforcement
 from moldiff.diffusion.self_correction import SelfCorrection
 from moldiff.errors import MoldiffError
 from moldiff.nn.ema import Ema
 from moldiff.nn.optim import MuonAdamW, matrices_and_others
+from moldiff.training.reward import Policy
 
 #: Settings without which a resumed run would not be the same run.
 SHARED = {
     "seed", "batch_tokens", "t_min", "network", "process", "conditions", "condition_dropout", "optimizer",
-    "correction",
+    "correction", "reward",
 }  # fmt: skip
 #: Seed of the held-out loss, the same in every run, so that curves compare.
 VALIDATION_SEED = 0
@@ -44,14 +46,28 @@ def rate(config: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
     return at
 
 
-def objective_of(process: Formulation, random: RowRandom, config: TrainConfig) -> Objective:
-    """The loss that a configuration asks for; MoldiffError where the process cannot be trained with it."""
+def objective_of(
+    process: Formulation, random: RowRandom, config: TrainConfig, policy: Policy | None = None
+) -> Objective:
+    """The loss that a configuration asks for; MoldiffError where the process cannot be trained with it.
+
+    ``policy`` goes with a reward; without, only what the data say is part of the loss.
+    """
     base = build_objective(process, random, config.t_min)
     if config.task == "classifier":
         return PrefixObjective(process.num_tokens) if process.causal else ClassifierObjective(base)
     if config.correction is not None and not isinstance(base, DiffusionObjective):
         raise MoldiffError(f"correction: got one with {config.process.name}, it trains masked models only")
-    return base if config.correction is None else SelfCorrection(base, **config.correction.model_dump())
+    data = base if config.correction is None else SelfCorrection(base, **config.correction.model_dump())
+    if config.reward is None:
+        return data
+    if not isinstance(base, DiffusionObjective):
+        raise MoldiffError(f"reward: got one with {config.process.name}, it trains diffusion models only")
+    if policy is None:
+        return data
+    reward = config.reward
+    kept = (reward.weight, reward.states, reward.setting.temperature)
+    return Reinforcement(base, data, policy.draw, policy.judge, *kept)
 
 
 @final
@@ -65,8 +81,12 @@ class Trainee(lightning.LightningModule):
         config: TrainConfig,
         rows: str = "",
         origin: Card | None = None,
+        policy: Policy | None = None,
     ) -> None:
-        """Takes, for checkpoints, a fingerprint of the training ``rows`` and the card of the ``origin``."""
+        """Takes, for checkpoints, a fingerprint of the training ``rows`` and the card of the ``origin``.
+
+        ``policy`` goes with a reward.
+        """
         super().__init__()
         self.network, self.config = network, config
         self.origin = None if origin is None else origin.model_dump_json()
@@ -78,8 +98,8 @@ class Trainee(lightning.LightningModule):
             self.shared["task"] = config.task
         self.always = list(always_told(config.conditions))
         self.random = RowRandom(config.seed)
-        self.objective = objective_of(process, self.random, config)
-        whole = config.model_copy(update={"t_min": 0.0, "correction": None})
+        self.objective = objective_of(process, self.random, config, policy)
+        whole = config.model_copy(update={"t_min": 0.0, "correction": None, "reward": None})
         self.held_out = objective_of(process, RowRandom(VALIDATION_SEED), whole)
         self.dropout = registry.build(
             "condition dropout", config.condition_dropout.name, **config.condition_dropout.options

@@ -1,0 +1,103 @@
+"""Training by reward: rows that the network draws itself become likelier the better they are judged."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from moldiff.diffusion.objective import Batch, DiffusionObjective, Loss, Objective
+from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.diffusion.walk import Readout
+from moldiff.errors import MoldiffError
+from moldiff.types import Denoiser, Rows
+
+#: Draws the rows that are asked for, (B, L), from a network by a seed.
+Draw = Callable[[Denoiser, Rows, int], Tensor]
+#: Judges rows (B, L) that were drawn under conditions (B, C): a reward each, (B,), and means for the log.
+Reward = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, float]]]
+
+#: Rewards that differ by less than this are not told apart.
+EVEN = 1e-2
+
+
+@final
+@dataclass(frozen=True)
+class Reinforcement:
+    """A policy gradient beside the usual loss, which keeps the network to its data (Williams, 1992).
+
+    Each step the network draws as many rows as the batch has, of the same length and under the same
+    conditions. A row's advantage is its reward less the mean of the others, in standard deviations of the
+    batch (Kool et al., 2019), and the term is the mean of advantage times the bound on the row's -log p:
+    what was better than its neighbours becomes likelier. The bound stands for the likelihood, which a
+    diffusion does not have (Zhao et al., 2025, d1); it is taken of predictions as sharp as those drawn from.
+    Rows are drawn anew at every step, so nothing has to be weighed by how old it is.
+
+    Args:
+        base: the bound, by whose process rows are noised.
+        data: the loss of the batch itself.
+        draw: how rows are drawn.
+        judge: what they are worth.
+        weight: of the term, above 0.
+        states: noisy states at which the bound of a row is taken, 1 or more.
+        temperature: at which tokens are drawn, above 0.
+    """
+
+    base: DiffusionObjective
+    data: Objective
+    draw: Draw
+    judge: Reward
+    weight: float = 1.0
+    states: int = 2
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0 or self.states < 1:
+            got = f"weight {self.weight} and states {self.states}"
+            raise MoldiffError(f"reward: got {got}, needs a weight above 0 and at least 1 state")
+
+    def __call__(self, denoiser: Denoiser, batch: Batch) -> Loss:
+        seed = self._seed(batch)
+        own = self._drawn(denoiser, batch, seed)
+        reward, means = self.judge(own, batch.cond)
+        data = self.data(denoiser, batch)
+        term = self._term(denoiser, replace(batch, tokens=own), advantages(reward), seed)
+        parts = {"reward": reward.mean(), **{name: torch.tensor(mean) for name, mean in means.items()}}
+        return Loss(data.total + self.weight * term, data.nll, {**data.parts, **parts})
+
+    def _drawn(self, denoiser: Denoiser, batch: Batch, seed: int) -> Tensor:
+        with torch.no_grad():
+            own = self.draw(denoiser, Rows(batch.rows, batch.tokens.shape[1], batch.cond), seed)
+        # Autocast has kept the weights as they were cast here, without what a gradient needs.
+        torch.clear_autocast_cache()
+        return own
+
+    def _term(self, denoiser: Denoiser, own: Batch, advantage: Tensor, seed: int) -> Tensor:
+        """The mean over states of each row's bound times its advantage (B,), summed as the data's loss is."""
+        copies = torch.arange(self.states, device=own.rows.device)[:, None] * own.size
+        many = replace(
+            own,
+            tokens=own.tokens.repeat(self.states, 1),
+            cond=None if own.cond is None else own.cond.repeat(self.states, 1),
+            rows=(copies + own.rows).flatten(),
+            size=own.size * self.states,
+        )
+        x_t, t = replace(self.base, random=RowRandom(seed)).noised(many)
+        log_x0 = Readout(self.temperature)(denoiser(x_t, t.float(), many.cond))
+        cost = self.base.process.nelbo(log_x0, many.tokens, x_t, t).sum(1)
+        return (advantage.repeat(self.states).to(cost.dtype) * cost).sum() / (self.states * own.whole)
+
+    def _seed(self, batch: Batch) -> int:
+        """Another for each step, and the same for each share of one."""
+        first = torch.zeros(1, dtype=torch.int64)
+        return int(self.base.random.bits(first, batch.step, 1, Stream.REWARD))
+
+
+def advantages(reward: Tensor) -> Tensor:
+    """Each reward (B,) less the mean of the others, in standard deviations; 0 where there are no others."""
+    count = len(reward)
+    if count < 2:
+        return torch.zeros_like(reward)
+    away = (reward - reward.mean()) * count / (count - 1)
+    return away / (reward.std(correction=0) + EVEN)

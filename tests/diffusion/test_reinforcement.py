@@ -1,0 +1,180 @@
+"""Training by reward: its slope is the policy gradient, and what is worth the same teaches nothing."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from moldiff.diffusion.objective import Batch, DiffusionObjective
+from moldiff.diffusion.presets import mdlm
+from moldiff.diffusion.process import Masked
+from moldiff.diffusion.random import RowRandom
+from moldiff.diffusion.reinforcement import Draw, Reinforcement, Reward, advantages
+from moldiff.diffusion.schedule import LogLinear
+from moldiff.diffusion.walk import Readout
+from moldiff.errors import MoldiffError
+from moldiff.nn.transformer import Transformer, TransformerConfig
+from moldiff.types import Denoiser, Rows
+
+KINDS, LENGTH = 3, 2
+PROCESS = Masked(KINDS, LogLinear())
+#: What each row of two tokens is worth.
+TABLE = torch.tensor([[0.0, 1.0, 0.2], [0.7, 0.1, 0.9], [0.4, 0.0, 0.3]])
+
+
+class Factorised(nn.Module):
+    """Tokens that do not depend on one another, so that the bound on a row's -log p is exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([[0.5, -0.2, 0.1], [0.0, 0.8, -0.6]]))
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        return self.logits.log_softmax(-1).expand(len(x_t), LENGTH, KINDS)
+
+
+def tabled(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    return TABLE[tokens[:, 0], tokens[:, 1]], {}
+
+
+def alike(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    return torch.full((len(tokens),), 0.5), {"sane": 0.5}
+
+
+def walking(temperature: float = 1.0, steps: int = 8) -> Draw:
+    sampler = mdlm(PROCESS, steps, None, Readout(temperature))
+
+    def draw(denoiser: Denoiser, rows: Rows, seed: int) -> Tensor:
+        return sampler(denoiser, rows, seed=seed)
+
+    return draw
+
+
+def reinforcement(
+    judge: Reward, draw: Draw | None = None, states: int = 1, temperature: float = 1.0, weight: float = 1.0
+) -> Reinforcement:
+    base = DiffusionObjective(PROCESS, RowRandom(4))
+    return Reinforcement(base, base, draw or walking(temperature), judge, weight, states, temperature)
+
+
+def batch_of(rows: int, length: int = LENGTH, step: int = 0, cond: Tensor | None = None) -> Batch:
+    tokens = torch.randint(KINDS, (rows, length), generator=torch.Generator().manual_seed(1))
+    return Batch(tokens, cond, torch.arange(rows), rows, step, tokens.numel())
+
+
+def transformer(length: int = 5) -> Transformer:
+    torch.manual_seed(0)
+    built = Transformer(TransformerConfig(KINDS, KINDS + 1, length, 16, 2, 2))
+    for weights in built.parameters():
+        if not weights.any():  # else most slopes would be 0
+            nn.init.normal_(weights, std=0.3)
+    return built
+
+
+def slopes(call: Callable[..., object], network: nn.Module, batch: Batch) -> list[Tensor]:
+    network.zero_grad()
+    call(network, batch).total.backward()  # type: ignore[attr-defined]
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
+
+
+@pytest.mark.parametrize(("temperature", "states"), [(1.0, 1), (0.5, 1), (1.0, 3)])
+def test_the_slope_is_that_of_the_expected_reward(temperature: float, states: int) -> None:
+    rows, network = 60_000, Factorised()
+    objective, batch = reinforcement(tabled, states=states, temperature=temperature), batch_of(rows)
+    with_term, without = slopes(objective, network, batch), slopes(objective.data, network, batch)
+    # By enumeration: the mean reward of rows drawn at that temperature, in their standard deviations.
+    law = (network.logits / temperature).log_softmax(-1)
+    chances = law[0].exp()[:, None] * law[1].exp()[None, :]
+    mean = (chances * TABLE).sum()
+    spread = (chances * (TABLE - mean) ** 2).sum().sqrt().item()
+    (wanted,) = torch.autograd.grad(-mean / (spread + 1e-2), [network.logits])
+    # The loss is a mean over tokens.
+    torch.testing.assert_close((with_term[0] - without[0]) * LENGTH, wanted, atol=0.02, rtol=0)
+    assert wanted.abs().max() > 0.1
+
+
+def test_rows_that_are_worth_the_same_teach_nothing() -> None:
+    network, batch = transformer(), batch_of(16, 5)
+    objective = reinforcement(alike)
+    for ours, theirs in zip(
+        slopes(objective, network, batch), slopes(objective.data, network, batch), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    loss = objective(network, batch)
+    assert loss.parts["reward"].item() == 0.5
+    assert loss.parts["sane"].item() == 0.5
+    assert loss.nll.item() == objective.data(network, batch).nll.item()
+
+
+def test_an_advantage_is_over_the_mean_of_the_others() -> None:
+    reward = torch.tensor([0.0, 0.0, 1.0, 3.0])
+    others = torch.stack([torch.cat([reward[:i], reward[i + 1 :]]).mean() for i in range(4)])
+    spread = ((reward - reward.mean()) ** 2).mean().sqrt()
+    torch.testing.assert_close(advantages(reward), (reward - others) / (spread + 1e-2))
+    assert not advantages(torch.ones(5)).any()
+    assert not advantages(torch.ones(1)).any()
+
+
+def test_rows_are_drawn_under_the_conditions_of_the_batch_and_anew_each_step() -> None:
+    asked: list[tuple[Rows, int]] = []
+    walk = walking()
+
+    def draw(denoiser: Denoiser, rows: Rows, seed: int) -> Tensor:
+        assert not torch.is_grad_enabled()
+        asked.append((rows, seed))
+        return walk(denoiser, rows, seed)
+
+    judged: list[Tensor] = []
+
+    def judge(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        judged.append(tokens)
+        assert cond is not None
+        return cond[:, 0], {}
+
+    cond = torch.arange(12.0)[:, None]
+    whole = [batch_of(12, step=step, cond=cond) for step in (0, 1, 0)]
+    for batch in whole:
+        reinforcement(judge, draw)(Factorised(), batch)
+    assert [rows.cond is cond and rows.length == LENGTH for rows, _ in asked] == [True] * 3
+    assert asked[0][1] == asked[2][1] != asked[1][1]
+    assert torch.equal(judged[0], judged[2])
+    assert not torch.equal(judged[0], judged[1])
+    # A share of the batch draws those rows that it would have drawn of the whole.
+    half = Batch(whole[0].tokens[::2], cond[::2], whole[0].rows[::2], 12, 0, whole[0].whole)
+    reinforcement(judge, draw)(Factorised(), half)
+    assert torch.equal(judged[3], judged[0][::2])
+
+
+def test_drawing_first_leaves_the_slopes_in_half_precision() -> None:
+    network, batch, objective = transformer(), batch_of(32, 5), reinforcement(tabled)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = slopes(objective, network, batch)
+    exact = slopes(objective, network, batch)
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.norm() == 0 if theirs.norm() == 0 else ours.norm() > 0
+
+
+def test_what_is_worth_more_becomes_likelier() -> None:
+    network = transformer()
+    objective = reinforcement(
+        lambda tokens, cond: ((tokens == 1).float().mean(1), {}), walking(steps=5), weight=5
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), 0.02)
+
+    def share() -> float:
+        drawn = walking(steps=5)(network, Rows(torch.arange(400), 5), 9)
+        return (drawn == 1).float().mean().item()
+
+    before = share()
+    for step in range(25):
+        optimizer.zero_grad()
+        objective(network, batch_of(64, 5, step)).total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert before < 0.5 < 0.6 < share()
+
+
+@pytest.mark.parametrize(("weight", "states"), [(0.0, 1), (-1.0, 1), (1.0, 0)])
+def test_numbers_out_of_range_are_refused(weight: float, states: int) -> None:
+    with pytest.raises(MoldiffError, match=r"reward: got weight .* needs a weight above 0"):
+        reinforcement(tabled, weight=weight, states=states)
