@@ -151,14 +151,15 @@ class RewardConfig(_Section):
     """A policy gradient beside the bound: what the network draws itself is judged (docs/training.md).
 
     A row is worth 0 where it is not sane, else 1, plus ``asked`` times how near it is to what it was told,
-    plus ``novel`` where it is not in the data set. Nearness falls by e over ``width`` standard deviations of
-    a number. ``weight`` is the term's, ``states`` says at how many noisy states a row's bound is taken, and
-    ``setting`` how rows are drawn.
+    plus ``novel`` where it is not in the data set, plus each of ``oracles``, by name, as many times its value
+    from 0 to 1. Nearness falls by e over ``width`` standard deviations of a number. ``weight`` is the term's,
+    ``states`` says at how many noisy states a row's bound is taken, and ``setting`` how rows are drawn.
     """
 
     weight: float = Field(default=1.0, gt=0)
     asked: float = Field(default=1.0, ge=0)
     novel: float = Field(default=0.0, ge=0)
+    oracles: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     width: float = Field(default=0.5, gt=0)
     states: int = Field(default=2, ge=1)
     setting: Setting = Setting(steps=32)

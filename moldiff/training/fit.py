@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def run(
     if not launched():
         for line in filter(None, (summary(data), start.line(data, conditions))):
             say(line)
-    with lightning_as_a_guest():
+    with lightning_as_a_guest(), policy or nullcontext():
         _fit(trainer, trainee, module, checkpoint)
         held_out = _held_out(trainer, trainee, module)
     trainee.ema.swap(network)

@@ -20,7 +20,7 @@ from moldiff.config import RewardConfig, TrainConfig
 from moldiff.diffusion.process import Formulation
 from moldiff.diffusion.reinforcement import Draw, Reward
 from moldiff.training.publishing import novelty
-from moldiff.types import Denoiser, Modality, Rows, Tokenizer
+from moldiff.types import Denoiser, Measure, Modality, Rows, Tokenizer
 
 Floats = NDArray[np.float64]
 
@@ -36,6 +36,7 @@ class Worth:
         reference: the training set, to be novel to.
         conditions: what the network is told, by slot.
         config: what counts how much.
+        measure: what asks the oracles that count; None without any.
     """
 
     modality: Modality
@@ -43,6 +44,7 @@ class Worth:
     reference: Any
     conditions: Sequence[ConditionSpec]
     config: RewardConfig
+    measure: Measure | None = None
 
     def __call__(self, tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
         """Rewards (B,) of tokens (B, L) drawn under cond (B, C), and the shares sane, novel and near."""
@@ -54,9 +56,23 @@ class Worth:
         told = sane & np.isfinite(near)
         usual = float(near[told].mean()) if told.any() else 0.0
         # A row that was told nothing is worth no less than one that was: it does as well as the others do.
-        worth = sane * (1 + self.config.asked * np.where(told, near, usual)) + self.config.novel * novel
+        extra = self.config.asked * np.where(told, near, usual) + self.config.novel * novel
+        worth = np.where(sane, 1 + extra + self.liked(frame), 0.0)
         shares = {"sane": float(sane.mean()), "novel": float(novel.sum() / max(1, sane.sum())), "near": usual}
         return torch.from_numpy(worth).to(tokens.device, torch.float32), shares
+
+    def liked(self, frame: pd.DataFrame) -> Floats:
+        """What the oracles add to the worth of each row, (B,); nothing where one has no value."""
+        total = np.zeros(len(frame))
+        if self.measure is None:
+            return total
+        frame = self.measure.add(frame)
+        for name, larger, weight in zip(
+            self.measure.names, self.measure.maximize, self.config.oracles.values(), strict=True
+        ):
+            value = np.clip(frame[name].to_numpy(dtype=float), 0.0, 1.0)
+            total += weight * np.nan_to_num(value if larger else 1 - value, nan=0.0)
+        return total
 
     def nearness(self, frame: pd.DataFrame, cond: Tensor | None) -> Floats:
         """How near each row is to what it was told, (B,), from 0 to 1; NaN where it was told nothing.
@@ -83,10 +99,18 @@ class Worth:
 @final
 @dataclass(frozen=True)
 class Policy:
-    """How a network in training draws rows, and what judges them."""
+    """How a network in training draws rows, and what judges them; a context, at whose end oracles end."""
 
     draw: Draw
     judge: Reward
+    measure: Measure | None = None
+
+    def __enter__(self) -> Policy:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.measure is not None:
+            self.measure.close()
 
 
 def policy_of(
@@ -108,4 +132,7 @@ def policy_of(
         drawn: Tensor = sampler(denoiser, rows, guidance, seed=seed)
         return drawn
 
-    return Policy(draw, Worth(modality, tokenizer, reference, conditions, config.reward))
+    asked = tuple(config.reward.oracles)
+    measure: Measure | None = modality.measure(asked) if asked else None
+    worth = Worth(modality, tokenizer, reference, conditions, config.reward, measure)
+    return Policy(draw, worth, measure)
