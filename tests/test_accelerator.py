@@ -19,6 +19,7 @@ from moldiff.errors import MoldiffError
 from moldiff.generation.classifiers import load_classifier
 from moldiff.training import finetuning, fit
 from moldiff.training.intake import data_module, properties, read_tokens
+from moldiff.training.reward import policy_of
 from moldiff.training.trainee import Trainee
 from tests.accelerator import AWAY, PretendedAccelerator, is_away, send_away
 
@@ -105,6 +106,7 @@ def test_repair_and_particles(asked: dict[str, Any]) -> None:
 TRAINED = [
     ["process.name=masked"],
     ["correction.weight=1"],
+    ["reward.weight=1", "reward.novel=1", "reward.setting.steps=4"],
     ["process.name=uniform", "network.time=true"],
     ["process.name=autoregressive"],
     ["task=classifier", "network.time=true", "conditions=[{kind: class, name: qed, quantile: 0.5}]"],
@@ -117,7 +119,9 @@ def test_training_steps(small: Callable[..., TrainConfig], overrides: list[str],
     data = read_tokens(config)
     conditions = fit_all(config.conditions, properties(data), ~data.heldout)
     network = fit._network(config, finetuning.start(None), data, conditions)
-    trainee = Trainee(network, fit.build_process(config, fit._tokens(data)), config)
+    process = fit.build_process(config, fit._tokens(data))
+    policy = policy_of(data, config, process, conditions)
+    trainee = Trainee(network, process, config, policy=policy)
     for name in ("log", "log_dict"):
         monkeypatch.setattr(trainee, name, lambda *_, **__: None)
     monkeypatch.setattr(Trainee, "trainer", type("One", (), {"world_size": 1}))

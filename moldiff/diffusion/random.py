@@ -33,6 +33,7 @@ class Stream(IntEnum):
     RESAMPLING = 10
     REPAIR = 11
     REWARD = 12
+    KEPT = 13
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

@@ -42,6 +42,7 @@ class Reinforcement:
         weight: of the term, above 0.
         states: noisy states at which the bound of a row is taken, 1 or more.
         temperature: at which tokens are drawn, above 0.
+        kept: which tokens of the batch the drawn rows keep, flags (B, L); None for none.
     """
 
     base: DiffusionObjective
@@ -51,6 +52,7 @@ class Reinforcement:
     weight: float = 1.0
     states: int = 2
     temperature: float = 1.0
+    kept: Callable[[Batch], Tensor] | None = None
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.states < 1:
@@ -59,22 +61,25 @@ class Reinforcement:
 
     def __call__(self, denoiser: Denoiser, batch: Batch) -> Loss:
         seed = self._seed(batch)
-        own = self._drawn(denoiser, batch, seed)
+        frozen = torch.zeros_like(batch.tokens, dtype=torch.bool) if self.kept is None else self.kept(batch)
+        own = self._drawn(denoiser, batch, frozen, seed)
         reward, means = self.judge(own, batch.cond)
         data = self.data(denoiser, batch)
-        term = self._term(denoiser, replace(batch, tokens=own), advantages(reward), seed)
+        term = self._term(denoiser, replace(batch, tokens=own), frozen, advantages(reward), seed)
         parts = {"reward": reward.mean(), **{name: torch.tensor(mean) for name, mean in means.items()}}
         return Loss(data.total + self.weight * term, data.nll, {**data.parts, **parts})
 
-    def _drawn(self, denoiser: Denoiser, batch: Batch, seed: int) -> Tensor:
+    def _drawn(self, denoiser: Denoiser, batch: Batch, frozen: Tensor, seed: int) -> Tensor:
+        given = (batch.tokens, frozen) if frozen.any() else ()
         with torch.no_grad():
-            own = self.draw(denoiser, Rows(batch.rows, batch.tokens.shape[1], batch.cond), seed)
+            own = self.draw(denoiser, Rows(batch.rows, batch.tokens.shape[1], batch.cond, *given), seed)
         # Autocast has kept the weights as they were cast here, without what a gradient needs.
         torch.clear_autocast_cache()
         return own
 
-    def _term(self, denoiser: Denoiser, own: Batch, advantage: Tensor, seed: int) -> Tensor:
+    def _term(self, denoiser: Denoiser, own: Batch, frozen: Tensor, advantage: Tensor, seed: int) -> Tensor:
         """The mean over states of each row's bound times its advantage (B,), summed as the data's loss is."""
+        frozen = frozen.repeat(self.states, 1)
         copies = torch.arange(self.states, device=own.rows.device)[:, None] * own.size
         many = replace(
             own,
@@ -84,14 +89,39 @@ class Reinforcement:
             size=own.size * self.states,
         )
         x_t, t = replace(self.base, random=RowRandom(seed)).noised(many)
+        x_t = torch.where(frozen, many.tokens, x_t)
         log_x0 = Readout(self.temperature)(denoiser(x_t, t.float(), many.cond))
-        cost = self.base.process.nelbo(log_x0, many.tokens, x_t, t).sum(1)
+        cost = self.base.process.nelbo(log_x0, many.tokens, x_t, t).masked_fill(frozen, 0).sum(1)
         return (advantage.repeat(self.states).to(cost.dtype) * cost).sum() / (self.states * own.whole)
 
     def _seed(self, batch: Batch) -> int:
         """Another for each step, and the same for each share of one."""
         first = torch.zeros(1, dtype=torch.int64)
         return int(self.base.random.bits(first, batch.step, 1, Stream.REWARD))
+
+
+@final
+@dataclass(frozen=True)
+class Beginnings:
+    """Which tokens rows keep: some of the rows all up to one of their tokens of a kind, whichever it is.
+
+    Args:
+        share: of the rows, in [0, 1]; a row without such a token keeps nothing.
+        end: the token that a beginning ends with.
+        random: source of which rows, and which of the tokens.
+    """
+
+    share: float
+    end: int
+    random: RowRandom
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Flags (B, L), true where a token is kept."""
+        chosen, which = self.random.uniform(batch.rows, batch.step, 2, Stream.KEPT)[:, :, None].unbind(1)
+        ends = (batch.tokens == self.end).long()
+        before = ends.cumsum(1) - ends
+        count = ends.sum(1, keepdim=True)
+        return (chosen < self.share) & (before <= (which * count).floor()) & (count > 0)
 
 
 def advantages(reward: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ from moldiff.checkpoint import HASHES, IN_TRAIN
 from moldiff.conditions import ConditionSpec
 from moldiff.config import RewardConfig, TrainConfig
 from moldiff.diffusion.process import Formulation
-from moldiff.diffusion.reinforcement import Draw, Reward
+from moldiff.diffusion.random import RowRandom
+from moldiff.diffusion.reinforcement import Beginnings, Draw, Reward
+from moldiff.errors import MoldiffError
 from moldiff.training.publishing import novelty
 from moldiff.types import Denoiser, Measure, Modality, Rows, Tokenizer
 
@@ -99,11 +101,15 @@ class Worth:
 @final
 @dataclass(frozen=True)
 class Policy:
-    """How a network in training draws rows, and what judges them; a context, at whose end oracles end."""
+    """How a network in training draws rows, what judges them, and what they keep.
+
+    It is a context, at whose end the oracles end.
+    """
 
     draw: Draw
     judge: Reward
     measure: Measure | None = None
+    kept: Beginnings | None = None
 
     def __enter__(self) -> Policy:
         return self
@@ -135,4 +141,16 @@ def policy_of(
     asked = tuple(config.reward.oracles)
     measure: Measure | None = modality.measure(asked) if asked else None
     worth = Worth(modality, tokenizer, reference, conditions, config.reward, measure)
-    return Policy(draw, worth, measure)
+    return Policy(draw, worth, measure, _kept(config.reward, tokenizer, RowRandom(config.seed)))
+
+
+def _kept(reward: RewardConfig, tokenizer: Tokenizer[Any], random: RowRandom) -> Beginnings | None:
+    """Which tokens rows keep; MoldiffError for an end that is not one token of the vocabulary."""
+    if not reward.kept:
+        return None
+    end = tokenizer.encode(reward.kept_until)
+    if len(end) != 1:
+        raise MoldiffError(
+            f"reward.kept_until: got {reward.kept_until!r}, which is {len(end)} tokens, not one"
+        )
+    return Beginnings(reward.kept, end[0], random)

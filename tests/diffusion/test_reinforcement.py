@@ -1,6 +1,7 @@
 """Training by reward: its slope is the policy gradient, and what is worth the same teaches nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from moldiff.diffusion.objective import Batch, DiffusionObjective
 from moldiff.diffusion.presets import mdlm
 from moldiff.diffusion.process import Masked
 from moldiff.diffusion.random import RowRandom
-from moldiff.diffusion.reinforcement import Draw, Reinforcement, Reward, advantages
+from moldiff.diffusion.reinforcement import Beginnings, Draw, Reinforcement, Reward, advantages
 from moldiff.diffusion.schedule import LogLinear
 from moldiff.diffusion.walk import Readout
 from moldiff.errors import MoldiffError
@@ -144,6 +145,35 @@ def test_rows_are_drawn_under_the_conditions_of_the_batch_and_anew_each_step() -
     half = Batch(whole[0].tokens[::2], cond[::2], whole[0].rows[::2], 12, 0, whole[0].whole)
     reinforcement(judge, draw)(Factorised(), half)
     assert torch.equal(judged[3], judged[0][::2])
+
+
+def test_beginnings_end_with_one_of_the_ends_each_as_often() -> None:
+    rows = 3_000
+    tokens = torch.tensor([[2, 0, 2, 1, 0, 2], [1, 1, 2, 2, 1, 1]]).repeat(rows, 1)
+    batch = Batch(tokens, None, torch.arange(2 * rows), 2 * rows, 5, tokens.numel())
+    kept = Beginnings(0.6, 0, RowRandom(3))(batch)
+    lengths = kept[::2].sum(1)
+    assert torch.equal(kept[::2], torch.arange(6) < lengths[:, None])
+    shares = lengths.bincount(minlength=7) / rows
+    torch.testing.assert_close(shares[[0, 2, 5]], torch.tensor([0.4, 0.3, 0.3]), atol=0.035, rtol=0)
+    assert shares[[0, 2, 5]].sum() == 1
+    assert not kept[1::2].any()  # without an end there is no beginning
+
+
+def test_what_is_kept_is_neither_drawn_nor_learnt() -> None:
+    judged: list[Tensor] = []
+
+    def judge(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        judged.append(tokens)
+        return TABLE[tokens[:, 0], tokens[:, 1]], {}
+
+    network, batch = Factorised(), batch_of(4_000)
+    first = torch.tensor([True, False]).expand(4_000, 2)
+    objective = replace(reinforcement(judge), kept=lambda batch: first)
+    found, without = slopes(objective, network, batch), slopes(objective.data, network, batch)
+    assert torch.equal(judged[0][:, 0], batch.tokens[:, 0])
+    torch.testing.assert_close(found[0][0], without[0][0], atol=1e-6, rtol=1e-5)
+    assert (found[0][1] - without[0][1]).abs().max() > 0.01
 
 
 def test_drawing_first_leaves_the_slopes_in_half_precision() -> None:
