@@ -21,7 +21,14 @@ def tuned(moldiff: Command, model: Path | str, textbook: Path, out: str, *more: 
 
 
 def test_a_model_is_tuned_and_says_so(moldiff: Command, tiny: Path, textbook: Path) -> None:
-    more = ("max_steps=10", "reward.novel=0.5", "reward.oracles={qed: 1}", "reward.setting.complete=true")
+    more = (
+        "max_steps=10",
+        "reward.novel=0.5",
+        "reward.kept=0.3",
+        "reward.kept_until=O",
+        "reward.oracles={qed: 1}",
+        "reward.setting.complete=true",
+    )
     assert tuned(moldiff, tiny, textbook, "own", *more).code == 0
     card, start = read_card(Path("own")), read_card(tiny)
     assert card.config.reward is not None
@@ -62,6 +69,12 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(moldiff: Command, tiny: Pa
         (["reward.setting.sampler=nonsense"], "sampler"),
         (["reward.setting.sampler=autoregressive"], "sampler autoregressive: got a masked model"),
         (["reward.oracles={nonsense: 1}"], "nonsense"),
+        (["reward.kept=2"], "reward.kept: Input should be less than or equal to 1"),
+        (
+            ["reward.kept=0.5", "reward.kept_until=CC"],
+            "reward.kept_until: got 'CC', which is 2 tokens, not one",
+        ),
+        (["reward.kept=0.5", "reward.kept_until=."], "'.'"),
         (["reward.oracles={qed: -1}"], "reward.oracles.qed: Input should be greater than 0"),
     ],
 )
