@@ -67,7 +67,7 @@ def build_trainer(config: TrainConfig) -> lightning.Trainer:
 
 def _log_every(config: TrainConfig) -> int:
     """Steps between lines of the log; steps that draw rows too take long."""
-    return 50 if config.reward is None else 5
+    return 50 if config.reward is None else 1
 
 
 def _logger(config: TrainConfig) -> Any:

@@ -37,7 +37,7 @@ def test_a_model_is_tuned_and_says_so(moldiff: Command, tiny: Path, textbook: Pa
     assert (card.origin.sha256, card.conditions) == (start.sha256, start.conditions)
     log = pd.read_csv("own/logs/version_0/metrics.csv")
     logged = log[["reward", "sane", "novel", "near"]].dropna()
-    assert len(logged) == 2
+    assert len(logged) == 10
     assert logged[["sane", "novel", "near"]].stack().between(0, 1).all()
     assert logged["reward"].between(0, 3.5).all()
     assert moldiff("generate", "own", "-n", 4, "--out", "m.csv").code == 0
