@@ -1,7 +1,7 @@
 """Training by reward: rows that the network draws itself become likelier the better they are judged."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -15,27 +15,11 @@ from moldiff.types import Denoiser, Rows
 
 #: Draws the rows that are asked for, (B, L), from a network by a seed.
 Draw = Callable[[Denoiser, Rows, int], Tensor]
-#: Judges rows (B, L) that were drawn under conditions (B, C).
-Reward = Callable[[Tensor, Tensor | None], "Judged"]
+#: Judges rows (B, L) that were drawn under conditions (B, C): a reward each, (B,), and means for the log.
+Reward = Callable[[Tensor, Tensor | None], tuple[Tensor, dict[str, float]]]
 
 #: Rewards that differ by less than this are not told apart.
 EVEN = 1e-2
-
-
-@final
-@dataclass(frozen=True)
-class Judged:
-    """What rows are worth.
-
-    Args:
-        reward: (B,) the larger the better.
-        share: (B, L) how much of its row's reward is due to each token, 1 where nothing more is known.
-        means: over the rows, by name, for the log.
-    """
-
-    reward: Tensor
-    share: Tensor
-    means: Mapping[str, float] = field(default_factory=dict)
 
 
 @final
@@ -79,12 +63,10 @@ class Reinforcement:
         seed = self._seed(batch)
         frozen = torch.zeros_like(batch.tokens, dtype=torch.bool) if self.kept is None else self.kept(batch)
         own = self._drawn(denoiser, batch, frozen, seed)
-        judged = self.judge(own, batch.cond)
+        reward, means = self.judge(own, batch.cond)
         data = self.data(denoiser, batch)
-        worth = advantages(judged.reward)[:, None] * judged.share.masked_fill(frozen, 0)
-        term = self._term(denoiser, replace(batch, tokens=own), frozen, worth, seed)
-        means = {name: torch.tensor(mean) for name, mean in judged.means.items()}
-        parts = {"reward": judged.reward.mean(), **means}
+        term = self._term(denoiser, replace(batch, tokens=own), frozen, advantages(reward), seed)
+        parts = {"reward": reward.mean(), **{name: torch.tensor(mean) for name, mean in means.items()}}
         return Loss(data.total + self.weight * term, data.nll, {**data.parts, **parts})
 
     def _drawn(self, denoiser: Denoiser, batch: Batch, frozen: Tensor, seed: int) -> Tensor:
@@ -95,9 +77,9 @@ class Reinforcement:
         torch.clear_autocast_cache()
         return own
 
-    def _term(self, denoiser: Denoiser, own: Batch, frozen: Tensor, worth: Tensor, seed: int) -> Tensor:
-        """The mean over states of each token's part of the bound times its worth (B, L), summed as a loss."""
-        frozen, worth = frozen.repeat(self.states, 1), worth.repeat(self.states, 1)
+    def _term(self, denoiser: Denoiser, own: Batch, frozen: Tensor, advantage: Tensor, seed: int) -> Tensor:
+        """The mean over states of each row's bound times its advantage (B,), summed as the data's loss is."""
+        frozen = frozen.repeat(self.states, 1)
         copies = torch.arange(self.states, device=own.rows.device)[:, None] * own.size
         many = replace(
             own,
@@ -109,8 +91,8 @@ class Reinforcement:
         x_t, t = replace(self.base, random=RowRandom(seed)).noised(many)
         x_t = torch.where(frozen, many.tokens, x_t)
         log_x0 = Readout(self.temperature)(denoiser(x_t, t.float(), many.cond))
-        cost = self.base.process.nelbo(log_x0, many.tokens, x_t, t)
-        return (worth.to(cost.dtype) * cost).sum() / (self.states * own.whole)
+        cost = self.base.process.nelbo(log_x0, many.tokens, x_t, t).masked_fill(frozen, 0).sum(1)
+        return (advantage.repeat(self.states).to(cost.dtype) * cost).sum() / (self.states * own.whole)
 
     def _seed(self, batch: Batch) -> int:
         """Another for each step, and the same for each share of one."""

@@ -19,15 +19,12 @@ from moldiff.conditions import ConditionSpec
 from moldiff.config import RewardConfig, TrainConfig
 from moldiff.diffusion.process import Formulation
 from moldiff.diffusion.random import RowRandom
-from moldiff.diffusion.reinforcement import Beginnings, Draw, Judged, Reward
+from moldiff.diffusion.reinforcement import Beginnings, Draw, Reward
 from moldiff.errors import MoldiffError
 from moldiff.training.publishing import novelty
 from moldiff.types import Denoiser, Measure, Modality, Rows, Tokenizer
 
 Floats = NDArray[np.float64]
-
-#: How much more than its part of a row a token at fault is blamed for, at most.
-MOST = 4.0
 
 
 @final
@@ -51,8 +48,8 @@ class Worth:
     config: RewardConfig
     measure: Measure | None = None
 
-    def __call__(self, tokens: Tensor, cond: Tensor | None) -> Judged:
-        """What tokens (B, L) drawn under cond (B, C) are worth; the log has sane, novel and near."""
+    def __call__(self, tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        """Rewards (B,) of tokens (B, L) drawn under cond (B, C), and the shares sane, novel and near."""
         raw = [self.tokenizer.decode(row) for row in tokens.tolist()]
         frame = self.modality.evaluate(raw, self.reference)
         sane = frame["sane"].to_numpy(dtype=bool)
@@ -64,18 +61,7 @@ class Worth:
         extra = self.config.asked * np.where(told, near, usual) + self.config.novel * novel
         worth = np.where(sane, 1 + extra + self.liked(frame), 0.0)
         shares = {"sane": float(sane.mean()), "novel": float(novel.sum() / max(1, sane.sum())), "near": usual}
-        reward = torch.from_numpy(worth).to(tokens.device, torch.float32)
-        return Judged(reward, self.blame(tokens, frame["valid"].to_numpy(dtype=bool)), shares)
-
-    def blame(self, tokens: Tensor, valid: NDArray[np.bool_]) -> Tensor:
-        """How much of its row's reward is due to each token, (B, L): of an invalid row, to those at fault."""
-        share = torch.ones(tokens.shape)
-        for row in np.flatnonzero(~valid):
-            fault = self.modality.fault(self.tokenizer, tokens[row].tolist())
-            if fault is not None and fault.places:
-                share[row] = 0
-                share[row, list(fault.places)] = min(MOST, share.shape[1] / len(fault.places))
-        return share.to(tokens.device)
+        return torch.from_numpy(worth).to(tokens.device, torch.float32), shares
 
     def liked(self, frame: pd.DataFrame) -> Floats:
         """What the oracles add to the worth of each row, (B,); nothing where one has no value."""

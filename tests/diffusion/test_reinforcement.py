@@ -11,7 +11,7 @@ from moldiff.diffusion.objective import Batch, DiffusionObjective
 from moldiff.diffusion.presets import mdlm
 from moldiff.diffusion.process import Masked
 from moldiff.diffusion.random import RowRandom
-from moldiff.diffusion.reinforcement import Beginnings, Draw, Judged, Reinforcement, Reward, advantages
+from moldiff.diffusion.reinforcement import Beginnings, Draw, Reinforcement, Reward, advantages
 from moldiff.diffusion.schedule import LogLinear
 from moldiff.diffusion.walk import Readout
 from moldiff.errors import MoldiffError
@@ -35,16 +35,12 @@ class Factorised(nn.Module):
         return self.logits.log_softmax(-1).expand(len(x_t), LENGTH, KINDS)
 
 
-def judged_by(reward: Tensor, tokens: Tensor) -> Judged:
-    return Judged(reward, torch.ones(tokens.shape))
+def tabled(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    return TABLE[tokens[:, 0], tokens[:, 1]], {}
 
 
-def tabled(tokens: Tensor, cond: Tensor | None) -> Judged:
-    return judged_by(TABLE[tokens[:, 0], tokens[:, 1]], tokens)
-
-
-def alike(tokens: Tensor, cond: Tensor | None) -> Judged:
-    return Judged(torch.full((len(tokens),), 0.5), torch.ones(tokens.shape), {"sane": 0.5})
+def alike(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+    return torch.full((len(tokens),), 0.5), {"sane": 0.5}
 
 
 def walking(temperature: float = 1.0, steps: int = 8) -> Draw:
@@ -132,10 +128,10 @@ def test_rows_are_drawn_under_the_conditions_of_the_batch_and_anew_each_step() -
 
     judged: list[Tensor] = []
 
-    def judge(tokens: Tensor, cond: Tensor | None) -> Judged:
+    def judge(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
         judged.append(tokens)
         assert cond is not None
-        return judged_by(cond[:, 0], tokens)
+        return cond[:, 0], {}
 
     cond = torch.arange(12.0)[:, None]
     whole = [batch_of(12, step=step, cond=cond) for step in (0, 1, 0)]
@@ -167,9 +163,9 @@ def test_beginnings_end_with_one_of_the_ends_each_as_often() -> None:
 def test_what_is_kept_is_neither_drawn_nor_learnt() -> None:
     judged: list[Tensor] = []
 
-    def judge(tokens: Tensor, cond: Tensor | None) -> Judged:
+    def judge(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
         judged.append(tokens)
-        return tabled(tokens, cond)
+        return TABLE[tokens[:, 0], tokens[:, 1]], {}
 
     network, batch = Factorised(), batch_of(4_000)
     first = torch.tensor([True, False]).expand(4_000, 2)
@@ -178,17 +174,6 @@ def test_what_is_kept_is_neither_drawn_nor_learnt() -> None:
     assert torch.equal(judged[0][:, 0], batch.tokens[:, 0])
     torch.testing.assert_close(found[0][0], without[0][0], atol=1e-6, rtol=1e-5)
     assert (found[0][1] - without[0][1]).abs().max() > 0.01
-
-
-def test_a_reward_is_due_to_the_tokens_that_are_named() -> None:
-    def judge(tokens: Tensor, cond: Tensor | None) -> Judged:
-        return Judged(tabled(tokens, cond).reward, torch.tensor([0.0, 2.0]).expand(tokens.shape))
-
-    network, batch = Factorised(), batch_of(2_000)
-    data = slopes(reinforcement(tabled).data, network, batch)[0]
-    whole, part = (slopes(reinforcement(each), network, batch)[0] - data for each in (tabled, judge))
-    torch.testing.assert_close(part[1], 2 * whole[1], atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(part[0], torch.zeros(KINDS), atol=1e-7, rtol=0)
 
 
 def test_drawing_first_leaves_the_slopes_in_half_precision() -> None:
@@ -203,7 +188,7 @@ def test_drawing_first_leaves_the_slopes_in_half_precision() -> None:
 def test_what_is_worth_more_becomes_likelier() -> None:
     network = transformer()
     objective = reinforcement(
-        lambda tokens, cond: judged_by((tokens == 1).float().mean(1), tokens), walking(steps=5), weight=5
+        lambda tokens, cond: ((tokens == 1).float().mean(1), {}), walking(steps=5), weight=5
     )
     optimizer = torch.optim.AdamW(network.parameters(), 0.02)
 

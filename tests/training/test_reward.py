@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from moldiff.chem import molecule
-from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec, NumericCondition
+from moldiff.conditions import CategoryCondition, ClassCondition, NumericCondition
 from moldiff.config import RewardConfig
 from moldiff.data.molecules import Molecules
 from moldiff.data.smiles import SmilesTokenizer
-from moldiff.training.reward import MOST, Worth
+from moldiff.training.reward import Worth
 
 NAN = math.nan
 RINGS = ClassCondition(name="ring_count", quantile=0.5, threshold=0.5)
@@ -23,27 +24,22 @@ WRITING = CategoryCondition(name="writing", always=0, shares=(0.5, 0.5))
 ROWS = ["CCO", "C1CC1", "CCC", "C1CC"]
 
 
-def judge_of(*conditions: ConditionSpec, **config: Any) -> Worth:
-    tokenizer = SmilesTokenizer.from_state({"name": "smiles", "vocab": ["1", "C", "F", "O"], "pad_to": None})
+def worth(rows: list[str], cond: list[list[float]] | None, **config: Any) -> tuple[Any, dict[str, float]]:
+    tokenizer = SmilesTokenizer.from_state({"name": "smiles", "vocab": ["1", "C", "O"], "pad_to": None})
     known = np.array([molecule.identity("CCO")], dtype=np.int64)
     modality = Molecules()
     reference = modality.reference({"hashes": known, "in_train": np.array([True])}, {})
     reward = RewardConfig(**config)
     measure = modality.measure(tuple(reward.oracles)) if reward.oracles else None
-    return Worth(modality, tokenizer, reference, conditions, reward, measure)
-
-
-def worth(
-    rows: list[str], cond: list[list[float]] | None, **config: Any
-) -> tuple[list[float], dict[str, list[float]]]:
-    """Each row judged alone."""
-    judge = judge_of(RINGS, ATOMS, WRITING, **config)
-    found = [
-        judge(torch.tensor([judge.tokenizer.encode(row)]), None if cond is None else torch.tensor([told]))
-        for row, told in zip(rows, cond or [[]] * len(rows), strict=True)
-    ]
-    means = {name: [each.means[name] for each in found] for name in ("sane", "novel", "near")}
-    return [each.reward.item() for each in found], means
+    judge = Worth(modality, tokenizer, reference, (RINGS, ATOMS, WRITING), reward, measure)
+    found, means = zip(
+        *[
+            judge(torch.tensor([tokenizer.encode(row)]), None if cond is None else torch.tensor([told]))
+            for row, told in zip(rows, cond or [[]] * len(rows), strict=True)
+        ],
+        strict=True,
+    )
+    return [row.item() for row in found], pd.DataFrame(means).to_dict("list")
 
 
 def test_what_cannot_be_read_is_worth_nothing_and_what_is_new_more() -> None:
@@ -63,26 +59,16 @@ def test_what_is_as_asked_is_worth_more() -> None:
 
 
 def test_a_row_that_was_told_nothing_is_worth_as_much_as_the_others_on_the_mean() -> None:
-    judge = judge_of(ATOMS, asked=1.0)
-    rows = torch.tensor([judge.tokenizer.encode("CCC")] * 3)
-    found = judge(rows, torch.tensor([[-0.5], [0.0], [NAN]]))
+    tokenizer = SmilesTokenizer.from_state({"name": "smiles", "vocab": ["1", "C", "O"], "pad_to": None})
+    modality = Molecules()
+    none = np.empty(0)
+    reference = modality.reference({"hashes": none.astype(np.int64), "in_train": none.astype(bool)}, {})
+    judge = Worth(modality, tokenizer, reference, (ATOMS,), RewardConfig(asked=1.0))
+    rows = torch.tensor([tokenizer.encode("CCC")] * 3)
+    found, means = judge(rows, torch.tensor([[-0.5], [0.0], [NAN]]))
     near = [1.0, math.exp(-0.5 / 0.5)]
-    assert found.reward.tolist() == pytest.approx([2.0, 1 + near[1], 1 + sum(near) / 2], rel=1e-6)
-    assert found.means["near"] == pytest.approx(sum(near) / 2)
-
-
-def test_an_invalid_row_is_due_to_the_tokens_at_fault() -> None:
-    judge = judge_of()
-    # The first can be read, the ring of the second is not closed, an atom of the third has five bonds.
-    rows = torch.tensor([judge.tokenizer.encode(row) for row in ("CCCCCC", "CCCCC1", "FCF1CC")])
-    share = judge(rows, None).share
-    assert share[0].tolist() == [1] * 6
-    assert share[1].tolist() == [0, 0, 0, 0, 0, MOST]
-    for row in (1, 2):
-        fault = judge.modality.fault(judge.tokenizer, rows[row].tolist())
-        assert fault is not None
-        assert share[row].nonzero()[:, 0].tolist() == list(fault.places)
-        assert share[row].max() == min(MOST, 6 / len(fault.places))
+    assert found.tolist() == pytest.approx([2.0, 1 + near[1], 1 + sum(near) / 2], rel=1e-6)
+    assert means["near"] == pytest.approx(sum(near) / 2)
 
 
 def test_an_oracle_of_the_callers_own_counts_as_its_value_does(
