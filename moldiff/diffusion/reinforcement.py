@@ -27,11 +27,13 @@ EVEN = 1e-2
 class Reinforcement:
     """A policy gradient beside the usual loss, which keeps the network to its data (Williams, 1992).
 
-    Each step the network draws as many rows as the batch has, of the same length and under the same
-    conditions. A row's advantage is its reward less the mean of the others, in standard deviations of the
-    batch (Kool et al., 2019), and the term is the mean of advantage times the bound on the row's -log p:
-    what was better than its neighbours becomes likelier. The bound stands for the likelihood, which a
-    diffusion does not have (Zhao et al., 2025, d1); it is taken of predictions as sharp as those drawn from.
+    Each step the network draws as many rows as the batch has and as long, in groups: those of a group are
+    asked the same as the group's first row of the data. A row's advantage is its reward less the mean of the
+    others of its group, in standard deviations (Kool et al., 2019), and the term is the mean of advantage
+    times the bound on the row's -log p: what was better than its neighbours becomes likelier. The bound
+    stands for the likelihood, which a diffusion does not have (Zhao et al., 2025, d1); it is taken of
+    predictions as sharp as those drawn from. It is no likelihood, so the mean of advantages has to be 0 for
+    whatever is asked: else all that is drawn where rewards are low would become less likely.
     Rows are drawn anew at every step, so nothing has to be weighed by how old it is.
 
     Args:
@@ -43,6 +45,7 @@ class Reinforcement:
         states: noisy states at which the bound of a row is taken, 1 or more.
         temperature: at which tokens are drawn, above 0.
         kept: which tokens of the batch the drawn rows keep, flags (B, L); None for none.
+        group: rows that are asked the same, 2 or more.
     """
 
     base: DiffusionObjective
@@ -53,21 +56,34 @@ class Reinforcement:
     states: int = 2
     temperature: float = 1.0
     kept: Callable[[Batch], Tensor] | None = None
+    group: int = 8
 
     def __post_init__(self) -> None:
-        if self.weight <= 0 or self.states < 1:
-            got = f"weight {self.weight} and states {self.states}"
-            raise MoldiffError(f"reward: got {got}, needs a weight above 0 and at least 1 state")
+        if self.weight <= 0 or self.states < 1 or self.group < 2:
+            got = f"weight {self.weight}, states {self.states} and group {self.group}"
+            raise MoldiffError(f"reward: got {got}, needs a weight above 0, at least 1 state and groups of 2")
 
     def __call__(self, denoiser: Denoiser, batch: Batch) -> Loss:
         seed = self._seed(batch)
-        frozen = torch.zeros_like(batch.tokens, dtype=torch.bool) if self.kept is None else self.kept(batch)
-        own = self._drawn(denoiser, batch, frozen, seed)
-        reward, means = self.judge(own, batch.cond)
+        prompts = self._prompts(batch)
+        frozen = torch.zeros_like(batch.tokens, dtype=torch.bool)
+        if self.kept is not None:
+            frozen = self.kept(batch)[prompts]
+        asked = replace(
+            batch, tokens=batch.tokens[prompts], cond=None if batch.cond is None else batch.cond[prompts]
+        )
+        own = self._drawn(denoiser, asked, frozen, seed)
+        reward, means = self.judge(own, asked.cond)
         data = self.data(denoiser, batch)
-        term = self._term(denoiser, replace(batch, tokens=own), frozen, advantages(reward), seed)
+        better = advantages(reward, self.group)
+        term = self._term(denoiser, replace(asked, tokens=own), frozen, better, seed)
         parts = {"reward": reward.mean(), **{name: torch.tensor(mean) for name, mean in means.items()}}
         return Loss(data.total + self.weight * term, data.nll, {**data.parts, **parts})
+
+    def _prompts(self, batch: Batch) -> Tensor:
+        """For each row the first of its group, (B,)."""
+        place = torch.arange(len(batch.tokens), device=batch.tokens.device)
+        return place - place % self.group
 
     def _drawn(self, denoiser: Denoiser, batch: Batch, frozen: Tensor, seed: int) -> Tensor:
         given = (batch.tokens, frozen) if frozen.any() else ()
@@ -124,10 +140,13 @@ class Beginnings:
         return (chosen < self.share) & (before <= (which * count).floor()) & (count > 0)
 
 
-def advantages(reward: Tensor) -> Tensor:
-    """Each reward (B,) less the mean of the others, in standard deviations; 0 where there are no others."""
-    count = len(reward)
-    if count < 2:
-        return torch.zeros_like(reward)
-    away = (reward - reward.mean()) * count / (count - 1)
-    return away / (reward.std(correction=0) + EVEN)
+def advantages(reward: Tensor, group: int) -> Tensor:
+    """Each reward (B,) less the mean of the others of its group, in standard deviations within groups.
+
+    Rows are grouped in order; in a group of one there is nothing to compare, and its advantage is 0.
+    """
+    place = torch.arange(len(reward), device=reward.device) // group
+    count = torch.bincount(place)[place].to(reward.dtype)
+    mean = torch.zeros_like(reward).index_add(0, place, reward)[place] / count
+    away = reward - mean
+    return away * count / (count - 1).clamp(min=1) / (away.square().mean().sqrt() + EVEN)

@@ -57,8 +57,7 @@ class Worth:
         near = self.nearness(frame, cond)
         told = sane & np.isfinite(near)
         usual = float(near[told].mean()) if told.any() else 0.0
-        # A row that was told nothing is worth no less than one that was: it does as well as the others do.
-        extra = self.config.asked * np.where(told, near, usual) + self.config.novel * novel
+        extra = self.config.asked * np.where(told, near, 0.0) + self.config.novel * novel
         worth = np.where(sane, 1 + extra + self.liked(frame), 0.0)
         shares = {"sane": float(sane.mean()), "novel": float(novel.sum() / max(1, sane.sum())), "near": usual}
         return torch.from_numpy(worth).to(tokens.device, torch.float32), shares

@@ -67,7 +67,7 @@ def objective_of(
         return data
     reward = config.reward
     kept = (reward.weight, reward.states, reward.setting.temperature)
-    return Reinforcement(base, data, policy.draw, policy.judge, *kept, policy.kept)
+    return Reinforcement(base, data, policy.draw, policy.judge, *kept, policy.kept, reward.group)
 
 
 @final

@@ -58,17 +58,9 @@ def test_what_is_as_asked_is_worth_more() -> None:
     assert means["near"] == pytest.approx(near)
 
 
-def test_a_row_that_was_told_nothing_is_worth_as_much_as_the_others_on_the_mean() -> None:
-    tokenizer = SmilesTokenizer.from_state({"name": "smiles", "vocab": ["1", "C", "O"], "pad_to": None})
-    modality = Molecules()
-    none = np.empty(0)
-    reference = modality.reference({"hashes": none.astype(np.int64), "in_train": none.astype(bool)}, {})
-    judge = Worth(modality, tokenizer, reference, (ATOMS,), RewardConfig(asked=1.0))
-    rows = torch.tensor([tokenizer.encode("CCC")] * 3)
-    found, means = judge(rows, torch.tensor([[-0.5], [0.0], [NAN]]))
-    near = [1.0, math.exp(-0.5 / 0.5)]
-    assert found.tolist() == pytest.approx([2.0, 1 + near[1], 1 + sum(near) / 2], rel=1e-6)
-    assert means["near"] == pytest.approx(sum(near) / 2)
+def test_a_row_that_was_told_nothing_is_worth_what_it_is_besides() -> None:
+    found, means = worth(["CCC"], [[NAN, NAN, 1.0]], asked=2.0)
+    assert (found, means["near"]) == ([1.0], [0.0])
 
 
 def test_an_oracle_of_the_callers_own_counts_as_its_value_does(
