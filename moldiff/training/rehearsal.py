@@ -23,11 +23,13 @@ def rehearse(config: TrainConfig) -> None:
             f"network.time: got false, but what a {config.process.name} process predicts depends on t; set it"
         )
     objective_of(process, RowRandom(config.seed), config)
+    settings = {"default": config.default}
     if config.reward is not None:
-        build_sampler(process, config.reward.setting)
-    corrector = getattr(build_sampler(process, config.default), "corrector", None)
-    if corrector is not None and not (config.correction and config.correction.weight):
-        raise MoldiffError(f"default.sampler: got {config.default.sampler}, which needs correction.weight=1")
+        settings["reward.setting"] = config.reward.setting
+    for name, setting in settings.items():
+        corrector = getattr(build_sampler(process, setting), "corrector", None)
+        if corrector is not None and not (config.correction and config.correction.weight):
+            raise MoldiffError(f"{name}.sampler: got {setting.sampler}, which needs correction.weight=1")
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
 
 

@@ -68,6 +68,7 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(moldiff: Command, tiny: Pa
         (["reward.states=0"], "reward.states"),
         (["reward.group=1"], "reward.group: Input should be greater than or equal to 2"),
         (["reward.setting.sampler=nonsense"], "sampler"),
+        (["reward.setting.sampler=proseco"], "reward.setting.sampler: got proseco, which needs correction"),
         (["reward.setting.sampler=autoregressive"], "sampler autoregressive: got a masked model"),
         (["reward.oracles={nonsense: 1}"], "nonsense"),
         (["reward.kept=2"], "reward.kept: Input should be less than or equal to 1"),
