@@ -54,7 +54,7 @@ class Judge:
             start += len(part)
             if new and seconds > 2 * PIECE:
                 self._size = max(1, self._size // 2)
-            elif seconds < PIECE / 2:
+            elif new and seconds * len(part) < PIECE / 2 * len(new):
                 self._size *= 2
 
 
@@ -128,7 +128,7 @@ class Search:
         checks = [check(text) for text in strings]
         sane = [found.canonical for found in checks if found.sane and found.canonical is not None]
         new = [smiles for smiles in dict.fromkeys(sane) if smiles not in old]
-        room = self._budget - len(journal.calls)
+        room = max(0, self._budget - len(journal.calls))
         missing = [smiles for smiles in new if smiles not in pending]
         for calls in self._judge.ask(missing[:room]):
             journal.append(calls)

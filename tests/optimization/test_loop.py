@@ -89,6 +89,29 @@ def test_a_smaller_budget_shows_the_first_calls(run: Run) -> None:
     assert [each.smiles for each in run(Listed([]), ["CCO"], 2, resume=True).calls] == ["CCO", "CCCC"]
 
 
+def test_a_smaller_budget_asks_for_nothing_more(run: Run, tmp_path: Path) -> None:
+    alkanes = ["C" * n for n in range(2, 40)]
+    run(Listed(alkanes), alkanes, 20)
+    # The journal ends inside the start, of which there is more.
+    asked = (tmp_path / "journal.jsonl").read_bytes()
+    assert len(run(Listed(alkanes), alkanes, 8, resume=True).calls) == 8
+    assert (tmp_path / "journal.jsonl").read_bytes() == asked
+
+
+def test_pieces_grow_with_what_was_asked_alone() -> None:
+    known = ["C" * n for n in range(2, 80)]
+    asked: list[int] = []
+
+    def objective(molecules: Sequence[str]) -> list[Worth]:
+        asked.append(len(molecules))
+        return [Worth(1.0, (1.0,), None)] * len(molecules)
+
+    judge = Judge(objective, {smiles: Worth(0.0, (0.0,), None) for smiles in known})  # type: ignore[arg-type]
+    assert sum(len(piece) for piece in judge.ask(known)) == len(known)
+    list(judge.ask(["N" + smiles for smiles in known]))
+    assert asked[0] == 1  # what nobody has timed is asked one by one at first
+
+
 def test_a_start_without_a_molecule_is_refused(run: Run) -> None:
     with pytest.raises(MoldiffError, match="start: got no sane molecule"):
         run(Listed(["C"]), ["C("], 3)
