@@ -153,8 +153,9 @@ class RewardConfig(_Section):
     A row is worth 0 where it is not sane, else 1, plus ``asked`` times how near it is to what it was told,
     plus ``novel`` where it is not in the data set, plus each of ``oracles``, by name, as many times its value
     from 0 to 1. Nearness falls by e over ``width`` standard deviations of a number. ``weight`` is the term's,
-    ``states`` says at how many noisy states a row's bound is taken, ``group`` how many rows are asked the
-    same and judged against one another, and ``setting`` how rows are drawn.
+    ``states`` says at how many noisy states a row's bound is taken, ``passed`` whether these are ones that it
+    passed when it was drawn, ``group`` how many rows are asked the same and judged against one another, and
+    ``setting`` how rows are drawn.
     A share ``kept`` of the rows keep a beginning of a row of the data, up to a token ``kept_until``.
     """
 
@@ -164,6 +165,7 @@ class RewardConfig(_Section):
     oracles: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     width: float = Field(default=0.5, gt=0)
     states: int = Field(default=2, ge=1)
+    passed: bool = False
     group: int = Field(default=8, ge=2)
     kept: float = Field(default=0.0, ge=0, le=1)
     kept_until: str = "."

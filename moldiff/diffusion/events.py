@@ -63,7 +63,7 @@ def plan(
 def _chances(grid: list[Step], walk: Walk, shape: torch.Size) -> Iterator[tuple[int, Step, Tensor]]:
     """Each step with its number and its uniforms (B, L), which are drawn for many steps at a time."""
     batch, length = shape
-    block = max(1, BLOCK // (batch * length))
+    block = max(1, BLOCK // max(1, batch * length))
     for first in range(0, len(grid), block):
         steps = grid[first : first + block]
         numbers = torch.arange(first, first + len(steps), device=walk.rows.ids.device)

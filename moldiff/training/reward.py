@@ -22,7 +22,7 @@ from moldiff.diffusion.random import RowRandom
 from moldiff.diffusion.reinforcement import Beginnings, Draw, Reward
 from moldiff.errors import MoldiffError
 from moldiff.training.publishing import novelty
-from moldiff.types import Denoiser, Measure, Modality, Rows, Tokenizer
+from moldiff.types import Denoiser, Measure, Modality, Rows, Steer, Tokenizer
 
 Floats = NDArray[np.float64]
 
@@ -133,8 +133,9 @@ def policy_of(
     made = (process, tokenizer, conditions)
     guidance = build_guidance(*made, scale=setting.scale, complete=setting.complete)
 
-    def draw(denoiser: Denoiser, rows: Rows, seed: int) -> Tensor:
-        drawn: Tensor = sampler(denoiser, rows, guidance, seed=seed)
+    def draw(denoiser: Denoiser, rows: Rows, seed: int, steer: Steer | None = None) -> Tensor:
+        looks_on = {} if steer is None else {"steer": steer}
+        drawn: Tensor = sampler(denoiser, rows, guidance, seed=seed, **looks_on)
         return drawn
 
     asked = tuple(config.reward.oracles)

@@ -66,8 +66,15 @@ def objective_of(
     if policy is None:
         return data
     reward = config.reward
-    kept = (reward.weight, reward.states, reward.setting.temperature)
-    return Reinforcement(base, data, policy.draw, policy.judge, *kept, policy.kept, reward.group)
+    kept = (
+        reward.weight,
+        reward.states,
+        reward.setting.temperature,
+        policy.kept,
+        reward.group,
+        reward.passed,
+    )
+    return Reinforcement(base, data, policy.draw, policy.judge, *kept)
 
 
 @final

@@ -1,6 +1,7 @@
 """Training by reward: its slope is the policy gradient, and what is worth the same teaches nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,31 +9,33 @@ import torch
 from torch import Tensor, nn
 
 from moldiff.diffusion.objective import Batch, DiffusionObjective
-from moldiff.diffusion.presets import mdlm
-from moldiff.diffusion.process import Masked
-from moldiff.diffusion.random import RowRandom
-from moldiff.diffusion.reinforcement import Beginnings, Draw, Reinforcement, Reward, advantages
-from moldiff.diffusion.schedule import LogLinear
+from moldiff.diffusion.ordered import EntropyBound, Order, OrderedSampler, Surest
+from moldiff.diffusion.presets import mdlm, remdm_cap
+from moldiff.diffusion.process import Masked, Uniform
+from moldiff.diffusion.random import RowRandom, Stream
+from moldiff.diffusion.reinforcement import Beginnings, Draw, Passing, Reinforcement, Reward, advantages
+from moldiff.diffusion.schedule import Cosine, LogLinear, NoiseSchedule
 from moldiff.diffusion.walk import Readout
 from moldiff.errors import MoldiffError
 from moldiff.nn.transformer import Transformer, TransformerConfig
-from moldiff.types import Denoiser, Rows
+from moldiff.types import Denoiser, Rows, Steer
 
 KINDS, LENGTH = 3, 2
 PROCESS = Masked(KINDS, LogLinear())
 #: What each row of two tokens is worth.
 TABLE = torch.tensor([[0.0, 1.0, 0.2], [0.7, 0.1, 0.9], [0.4, 0.0, 0.3]])
+LOGITS = torch.tensor([[0.5, -0.2, 0.1], [0.0, 0.8, -0.6]])
 
 
 class Factorised(nn.Module):
     """Tokens that do not depend on one another, so that the bound on a row's -log p is exact."""
 
-    def __init__(self) -> None:
+    def __init__(self, logits: Tensor = LOGITS) -> None:
         super().__init__()
-        self.logits = nn.Parameter(torch.tensor([[0.5, -0.2, 0.1], [0.0, 0.8, -0.6]]))
+        self.logits = nn.Parameter(logits.clone())
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self.logits.log_softmax(-1).expand(len(x_t), LENGTH, KINDS)
+        return self.logits.log_softmax(-1).expand(len(x_t), *self.logits.shape)
 
 
 def tabled(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
@@ -46,8 +49,8 @@ def alike(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]
 def walking(temperature: float = 1.0, steps: int = 8) -> Draw:
     sampler = mdlm(PROCESS, steps, None, Readout(temperature))
 
-    def draw(denoiser: Denoiser, rows: Rows, seed: int) -> Tensor:
-        return sampler(denoiser, rows, seed=seed)
+    def draw(denoiser: Denoiser, rows: Rows, seed: int, steer: Steer | None = None) -> Tensor:
+        return sampler(denoiser, rows, seed=seed, steer=steer)
 
     return draw
 
@@ -79,10 +82,13 @@ def slopes(call: Callable[..., object], network: nn.Module, batch: Batch) -> lis
     return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in network.parameters()]
 
 
-@pytest.mark.parametrize(("temperature", "states"), [(1.0, 1), (0.5, 1), (1.0, 3)])
-def test_the_slope_is_that_of_the_expected_reward(temperature: float, states: int) -> None:
+@pytest.mark.parametrize(
+    ("temperature", "states", "passed"), [(1.0, 1, False), (0.5, 1, False), (1.0, 3, False), (0.5, 2, True)]
+)
+def test_the_slope_is_that_of_the_expected_reward(temperature: float, states: int, passed: bool) -> None:
     rows, network = 60_000, Factorised()
-    objective, batch = reinforcement(tabled, states=states, temperature=temperature), batch_of(rows)
+    objective = reinforcement(tabled, states=states, temperature=temperature, passed=passed)
+    batch = batch_of(rows)
     with_term, without = slopes(objective, network, batch), slopes(objective.data, network, batch)
     # By enumeration: the mean reward of rows drawn at that temperature, in their standard deviations.
     law = (network.logits / temperature).log_softmax(-1)
@@ -125,10 +131,10 @@ def test_rows_of_a_group_are_asked_the_same_and_drawn_anew_each_step() -> None:
     asked: list[tuple[Rows, int]] = []
     walk = walking()
 
-    def draw(denoiser: Denoiser, rows: Rows, seed: int) -> Tensor:
+    def draw(denoiser: Denoiser, rows: Rows, seed: int, steer: Steer | None = None) -> Tensor:
         assert not torch.is_grad_enabled()
         asked.append((rows, seed))
-        return walk(denoiser, rows, seed)
+        return walk(denoiser, rows, seed, steer)
 
     judged: list[Tensor] = []
 
@@ -194,7 +200,7 @@ def test_what_is_worth_more_becomes_likelier() -> None:
     optimizer = torch.optim.AdamW(network.parameters(), 0.02)
 
     def share() -> float:
-        drawn = walking(steps=5)(network, Rows(torch.arange(400), 5), 9)
+        drawn = walking(steps=5)(network, Rows(torch.arange(400), 5), 9, None)
         return (drawn == 1).float().mean().item()
 
     before = share()
@@ -203,6 +209,89 @@ def test_what_is_worth_more_becomes_likelier() -> None:
         objective(network, batch_of(64, 5, step)).total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert before < 0.5 < 0.6 < share()
+
+
+def test_states_passed_are_of_the_row_at_every_share_as_often() -> None:
+    rows, length, kept = 4_000, 5, 2
+    tokens, frozen = torch.zeros(rows, length, dtype=torch.int64), torch.zeros(rows, length, dtype=torch.bool)
+    frozen[::2, :kept] = True
+    share = 1 - RowRandom(5).uniform(torch.arange(rows), 0, 2, Stream.REWARD)
+    passing = Passing(PROCESS, tokens, frozen, share)
+    sampler = OrderedSampler(PROCESS, Surest(noise=1.0))
+    asked = Rows(torch.arange(rows), length, None, tokens, frozen)
+    own = sampler(transformer(), asked, seed=2, steer=passing)
+    kept_states = passing.states()
+    states, t = kept_states.x_t, kept_states.t
+    masked = states == KINDS
+    assert torch.equal(torch.where(masked, own.repeat(2, 1), states), own.repeat(2, 1))
+    assert not (masked & frozen.repeat(2, 1)).any()
+    left = masked.sum(1)
+    torch.testing.assert_close(t, left / (~frozen).sum(1).repeat(2), check_dtype=False)
+    for first, free in ((0, length - kept), (1, length)):
+        shares = left[first::2].bincount(minlength=free + 1) / rows
+        torch.testing.assert_close(shares[1:], torch.full((free,), 1 / free), atol=0.03, rtol=0)
+        assert shares[0] == 0
+
+
+@pytest.mark.parametrize("schedule", [LogLinear(), Cosine()], ids=["log-linear", "cosine"])
+@pytest.mark.parametrize("order", [Surest(), Surest(noise=1.0), EntropyBound(1.2), None], ids=repr)
+def test_the_slope_is_the_same_in_any_order(order: Order | None, schedule: NoiseSchedule) -> None:
+    rows, length, process = 40_000, 4, Masked(KINDS, schedule)
+    sampler = OrderedSampler(process, order) if order else mdlm(process, 4, None, Readout())
+
+    def draw(denoiser: Denoiser, rows: Rows, seed: int, steer: Steer | None = None) -> Tensor:
+        return sampler(denoiser, rows, seed=seed, steer=steer)
+
+    def judge(tokens: Tensor, cond: Tensor | None) -> tuple[Tensor, dict[str, float]]:
+        return worth[torch.arange(length), tokens].sum(1), {}
+
+    torch.manual_seed(0)
+    worth, network = torch.rand(length, KINDS), Factorised(torch.randn(length, KINDS))
+    base = DiffusionObjective(process, RowRandom(4))
+    objective = Reinforcement(base, base, draw, judge, states=2, group=1 << 20, passed=True)
+    batch = batch_of(rows, length)
+    found = (slopes(objective, network, batch)[0] - slopes(base, network, batch)[0]) * length
+    law = network.logits.softmax(-1)
+    mean = (law * worth).sum(1, keepdim=True)
+    spread = (law * (worth - mean) ** 2).sum().sqrt().item()
+    (wanted,) = torch.autograd.grad(-mean.sum() / (spread + 1e-2), [network.logits])
+    torch.testing.assert_close(found, wanted, atol=0.04, rtol=0)
+    assert (wanted.abs().amax(1) > 0.08).all()
+
+
+def test_what_takes_tokens_back_passes_nothing() -> None:
+    sampler = remdm_cap(PROCESS, 16, None, Readout(), eta=0.5)
+
+    def draw(denoiser: Denoiser, rows: Rows, seed: int, steer: Steer | None = None) -> Tensor:
+        return sampler(denoiser, rows, seed=seed, steer=steer)
+
+    with pytest.raises(MoldiffError, match="takes tokens back"):
+        reinforcement(tabled, draw, passed=True)(Factorised(), batch_of(64))
+
+
+def test_rows_are_drawn_as_the_network_is_used() -> None:
+    network, seen = transformer(), []
+
+    def draw(denoiser: Denoiser, rows: Rows, seed: int, steer: Steer | None = None) -> Tensor:
+        seen.append(network.training)
+        return walking()(denoiser, rows, seed, steer)
+
+    reinforcement(alike, draw)(network.train(), batch_of(16, 5))
+    assert seen == [False]
+    assert network.training
+
+
+def test_a_share_without_rows_draws_none() -> None:
+    network, batch = transformer(), batch_of(16, 5)
+    nothing = replace(batch, tokens=batch.tokens[:0], rows=batch.rows[:0])
+    found = reinforcement(alike, draw=lambda *_: pytest.fail("drawn"))(network, nothing)
+    assert found.total.item() == 0
+
+
+def test_what_is_passed_is_asked_of_masks_alone() -> None:
+    base = DiffusionObjective(Uniform(KINDS, LogLinear()), RowRandom(4))
+    with pytest.raises(MoldiffError, match="masks only"):
+        Reinforcement(base, base, walking(), tabled, passed=True)
 
 
 @pytest.mark.parametrize("options", [{"weight": 0.0}, {"weight": -1.0}, {"states": 0}, {"group": 1}], ids=str)
