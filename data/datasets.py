@@ -56,6 +56,15 @@ class TokenFile:
         start = int(self.lengths[:i].sum())
         return [int(token) for token in self.tokens[start : start + int(self.lengths[i])]]
 
+    def rows(self) -> list[NDArray[np.uint16]]:
+        """The tokens of every item."""
+        return np.split(self.tokens, np.cumsum(self.lengths)[:-1])
+
+    def distinct(self) -> NDArray[np.int64]:
+        """The places of what differs, by identity in increasing order: of each the first way it is written."""
+        places: NDArray[np.int64] = np.unique(self.identities, return_index=True)[1]
+        return places
+
     def fingerprint(self) -> str:
         """A short hash of the items, which of them are held out, and the vocabulary."""
         digest = hashlib.blake2b(digest_size=8)

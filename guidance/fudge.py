@@ -58,7 +58,8 @@ class Fudge:
         if self.scale == 0 or not len(index):
             return log_p
         # Where a token is given, its row is ahead of the others; no token is drawn there.
-        place = int((x_t == self.boundary).int().argmax(1).min())
+        open_ = x_t == self.boundary
+        place = int(torch.where(open_.any(1), open_.int().argmax(1), x_t.shape[1]).min())
         weighed = log_p[:, 0].clone()
         for part in torch.split(index, max(1, self.budget // (place + 1 + log_p.shape[-1]))):
             weighed[part] = self._weighed(weighed[part], x_t[part, :place], asked[part])

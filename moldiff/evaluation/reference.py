@@ -129,15 +129,14 @@ def _of_token_file(path: Path) -> Known:
         got = f"a token file of {data.info['modality']}"
         raise MoldiffError(f"reference {path}: got {got}, molecules are compared with molecules")
     tokenizer = registry.build("modality", "molecules").tokenizer(data.info["tokenizer"])
-    rows = np.split(data.tokens, np.cumsum(data.lengths)[:-1])
-    train = np.flatnonzero(~data.heldout)
+    rows, distinct = data.rows(), data.distinct()
+    train = np.sort(distinct[~data.heldout[distinct]])
     spelt = (tokenizer.decode(rows[row].tolist()) for row in train)
     # Some notations give another spelling back. Sorted, so that nothing depends on the order of the file.
     items = zip(spelt, data.identities[train].tolist(), strict=True)
     smiles = tuple(sorted(s if identity(s) == known_as else canonical(s) or s for s, known_as in items))
-    order = np.argsort(data.identities)
     version = str(data.info.get("rdkit", "unknown"))
-    hashes = metrics.Reference(data.identities[order], ~data.heldout[order], version)
+    hashes = metrics.Reference(data.identities[distinct], ~data.heldout[distinct], version)
     properties = {
         name: data.properties[name][train].astype(np.float64)
         for name in data.properties

@@ -143,8 +143,8 @@ def held_out(plan: Plan, heldout: Heldout) -> list[Any]:
         if data.info["modality"] != modality.name:
             raise MoldiffError(f"--heldout: got tokens of {data.info['modality']}, needs {modality.name}")
         tokenizer = modality.tokenizer(data.info["tokenizer"])
-        each = np.split(data.tokens, np.cumsum(data.lengths)[:-1])
-        rows = [tokenizer.decode(each[i].tolist()) for i in np.flatnonzero(data.heldout)]
+        each, distinct = data.rows(), np.sort(data.distinct())
+        rows = [tokenizer.decode(each[i].tolist()) for i in distinct[data.heldout[distinct]]]
     else:
         frame = modality.read(heldout.path)
         rows = [item for item in frame[modality.key] if isinstance(item, str)]

@@ -78,9 +78,8 @@ def publish(
 
 def novelty(data: Any) -> dict[str, NDArray[Any]]:
     """The items of a token file as hashes in order, and which of them are trained on."""
-    # What is written in several ways is one item.
-    hashes, first = np.unique(data.identities, return_index=True)
-    return {HASHES: hashes, IN_TRAIN: ~data.heldout[first]}
+    distinct = data.distinct()
+    return {HASHES: data.identities[distinct], IN_TRAIN: ~data.heldout[distinct]}
 
 
 def _sample(rows: NDArray[np.int64]) -> NDArray[np.int64]:

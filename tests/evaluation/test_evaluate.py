@@ -204,6 +204,15 @@ def test_counts_agree_with_those_of_generate(tiny: Path, tiny_model: Model) -> N
         assert facts[key] == drawn.summary[key], key
 
 
+def test_a_molecule_written_in_several_ways_is_one(textbook: Path, tmp_path: Path) -> None:
+    modality = registry.build("modality", "molecules")
+    for name, options in {"one": {}, "three": {"writings": "all"}}.items():
+        modality.prepare(textbook, heldout=0.4, **options).save(tmp_path / f"{name}.safetensors")
+    one, three = (known(tmp_path / f"{name}.safetensors") for name in ("one", "three"))
+    assert three.smiles == one.smiles
+    assert evaluate(SOME, three).summary["novel"] == evaluate(SOME, one).summary["novel"]
+
+
 @pytest.mark.parametrize("notation", ["smiles", "selfies"])
 def test_a_token_file_compares_with_its_training_rows(textbook: Path, tmp_path: Path, notation: str) -> None:
     data = registry.build("modality", "molecules").prepare(textbook, tokenizer=notation, heldout=0.4)

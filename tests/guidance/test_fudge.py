@@ -192,6 +192,21 @@ def test_the_classifier_reads_a_beginning_once_beside_what_may_follow() -> None:
     assert cost.tokens == 4 * sum(1 + place + 2 for place in range(8))
 
 
+def test_a_row_that_is_whole_does_not_shorten_what_the_others_are_weighed_by() -> None:
+    prior = torch.rand(2, 1, 6, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
+    cond = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    guidance = Fudge(ClassifierFree(1.0), real()[1], 2, 5, scale=1.5)
+
+    def weighed(x: Tensor) -> Tensor:
+        return guidance(lambda conds: [prior for c in conds if c(cond) is not None], x, torch.ones(2))
+
+    x = torch.full((2, 4), 5)
+    x[:, :2] = torch.tensor([[0, 3], [4, 2]])
+    beside = x.clone()
+    beside[0] = torch.tensor([0, 3, 1, 1])
+    assert torch.equal(weighed(beside)[1], weighed(x)[1])
+
+
 def test_given_tokens_stay() -> None:
     rows, frozen = both(), torch.zeros(24, 8, dtype=torch.bool)
     frozen[::2, 2:4] = True
