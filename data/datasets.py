@@ -61,7 +61,7 @@ class TokenFile:
         return np.split(self.tokens, np.cumsum(self.lengths)[:-1])
 
     def distinct(self) -> NDArray[np.int64]:
-        """The places of what differs, by identity in increasing order: of each the first way it is written."""
+        """The places of what differs, by increasing identity: of each the first way it is written."""
         places: NDArray[np.int64] = np.unique(self.identities, return_index=True)[1]
         return places
 
