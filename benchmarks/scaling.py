@@ -25,7 +25,7 @@ import yaml
 
 import moldiff
 from moldiff import registry
-from moldiff.checkpoint import Checkpoint, Metric, find
+from moldiff.checkpoint import Checkpoint, Metric, find, versions
 from moldiff.evaluation.likelihood import judge
 from moldiff.generation.plan import read_targets
 from moldiff.generation.request import Request
@@ -33,6 +33,10 @@ from moldiff.generation.request import Request
 HERE = Path(__file__).parent
 TUNED = HERE / "scaling-tuned.yaml"
 TUNING_SEEDS, SEEDS = (100, 101, 102), 3
+
+
+#: What a series may ask of the model beside its sampler's own options.
+ASKED = ("sampler", "temperature", "top_p", "scale")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Book:
         (out / "samples").mkdir(parents=True, exist_ok=True)
         lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
         self.known: dict[str, dict[str, float]] = {
-            each["run"]: each["figures"] for each in map(json.loads, lines)
+            self._key(each["run"], each["about"]): each["figures"]
+            for each in map(json.loads, lines)
+            if "about" in each
         }
         self.models: dict[str, moldiff.Model] = {}
 
@@ -69,19 +75,37 @@ class Book:
         return self.models[name]
 
     def figures(self, run: Run, settings: dict[str, Any], reference: str) -> dict[str, float]:
-        if run.name not in self.known:
+        about = self._about(run, settings, reference)
+        key = self._key(run.name, about)
+        if key not in self.known:
             found = self._measured(run, settings, reference)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"run": run.name, "figures": found}) + "\n")
-            self.known[run.name] = found
-            print(run.name, {key: round(value, 4) for key, value in found.items()}, flush=True)
-        return self.known[run.name]
+                file.write(json.dumps({"run": run.name, "about": about, "figures": found}) + "\n")
+            self.known[key] = found
+            print(run.name, {name: round(value, 4) for name, value in found.items()}, flush=True)
+        return self.known[key]
+
+    @staticmethod
+    def _key(name: str, about: dict[str, Any]) -> str:
+        return json.dumps([name, about], sort_keys=True)
+
+    def _about(self, run: Run, settings: dict[str, Any], reference: str) -> dict[str, Any]:
+        """What a figure depends on beside its run: with any of it changed it is measured again."""
+        series = settings["series"][run.series]
+        networks = [series["model"], *([settings["judge"]] if "judge" in settings else [])]
+        return {
+            "models": [self.model(name).card.sha256 for name in networks],
+            "asked": {**settings.get("all", {}), **{key: series[key] for key in ASKED if key in series}},
+            "options": series.get("options", {}),
+            "samples": settings["tuning_samples" if run.seed in TUNING_SEEDS else "samples"],
+            "reference": reference,
+            "versions": versions(),
+        }
 
     def _measured(self, run: Run, settings: dict[str, Any], reference: str) -> dict[str, float]:
         series = settings["series"][run.series]
         model, modality = self.model(series["model"]), settings["modality"]
-        known = ("sampler", "temperature", "top_p", "scale")
-        asked = {**settings.get("all", {}), **{key: series[key] for key in known if key in series}}
+        asked = {**settings.get("all", {}), **{key: series[key] for key in ASKED if key in series}}
         options = {**series.get("options", {}), **run.options}
         samples = settings["tuning_samples" if run.seed in TUNING_SEEDS else "samples"]
         if "kinds" in settings:
@@ -199,7 +223,8 @@ def table(found: dict[str, Any], settings: dict[str, Any], tuned: dict[str, Any]
 def publish(found: dict[str, Any], settings: dict[str, Any], part: str) -> None:
     """Writes the figures at the most steps of each series to the card of the part's model."""
     source = Checkpoint.load(find(settings["card"]))
-    command = f"python benchmarks/scaling.py --only {part}"
+    text = " --text FILE" if "text" in part else ""
+    command = f"python benchmarks/scaling.py --only {part}{text}"
     metrics = []
     for name, by_steps in found.items():
         if settings["series"][name]["model"] != settings["card"]:
