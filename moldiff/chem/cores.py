@@ -16,6 +16,8 @@ from moldiff.errors import MoldiffError, short
 
 #: Open ends of a piece of which several may lie at one atom, at most; of more there are too many ways.
 MOST_SHARED = 4
+#: A ring of so many atoms can span an aromatic one, as in a cyclophane.
+SPANNING = 10
 
 _LABEL = re.compile(r"%[0-9]{2}")
 
@@ -221,6 +223,15 @@ def _bridged(query: Chem.Mol, mol: Chem.Mol) -> bool:
     matches = mol.GetSubstructMatches(query, uniquify=False, useChirality=True)
     return not any(
         all(not mol.GetBondBetweenAtoms(match[a], match[b]).IsInRing() for a, b in bonds) for match in matches
+    )
+
+
+def strained(mol: Chem.Mol) -> bool:
+    """Whether a ring of fewer than ten atoms bridges an aromatic ring, as nothing that can be made does."""
+    rings = [frozenset(ring) for ring in mol.GetRingInfo().AtomRings()]
+    aromatic = [ring for ring in rings if all(mol.GetAtomWithIdx(atom).GetIsAromatic() for atom in ring)]
+    return any(
+        len(one & other) > 2 and len(other) < SPANNING for one in aromatic for other in rings if one != other
     )
 
 

@@ -4,9 +4,10 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import BadParameter
@@ -103,7 +104,9 @@ def run(arguments: list[str]) -> int:
     """The exit code of a command line; what went wrong is one line on stderr."""
     try:
         # As the context's object a verb can say by which command its outputs came to be.
-        code = app(arguments or ["--help"], prog_name="moldiff", standalone_mode=False, obj=arguments)
+        command = typer.main.get_command(app)
+        _check_repeats(command, arguments)
+        code = command(arguments or ["--help"], prog_name="moldiff", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
     except MoldiffError as error:
         return _fail(str(error), BAD_INPUT)
@@ -126,6 +129,22 @@ def run(arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer makes an exit code of the interrupt
         return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _check_repeats(command: Any, arguments: Sequence[str]) -> None:
+    """Refuses an option that is given twice and takes one value: the first would be lost without a word."""
+    rest = list(arguments)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest.pop(0)]
+    given = rest[: rest.index("--")] if "--" in rest else rest
+    for option in command.params:
+        names = [name for name in option.opts if name.startswith("-")]
+        if option.multiple or not names:
+            continue
+        whole = tuple(f"{name}=" for name in names if name.startswith("--"))
+        times = sum(each in names or each.startswith(whole) for each in given)
+        if times > 1:
+            raise MoldiffError(f"{names[-1]}: got it {times} times, takes one value (see --help)")
 
 
 def _hush() -> None:

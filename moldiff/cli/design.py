@@ -14,6 +14,7 @@ import typer
 
 from moldiff.cli import generate as options
 from moldiff.cli import output
+from moldiff.cli.summary import fit, spread
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
@@ -236,11 +237,15 @@ def _show(facts: dict[str, Any], files: Sequence[Path]) -> None:
         ("drawn", str(facts["drawn"]), ""),
         ("sane", str(facts["sane"]), _share(facts["sane"], facts["drawn"]) + " of drawn"),
         ("retained", str(facts["retained"]), _share(facts["retained"], facts["drawn"]) + " of drawn"),
-        ("kept", str(facts["kept"]), "distinct, and all that was asked"),
+        ("kept", str(facts["kept"]), "distinct, with all that had to stay"),
         ("forwards", output.number(facts["forwards_per_molecule"], 4), "per molecule drawn"),
         ("seconds", output.number(facts["seconds"]), "sampling"),
     ]
     output.table(rows, ("", "count", ""))
+    if facts["properties"]:
+        met = facts["properties"].items()
+        lines = [(name, each["asked"], spread(each), fit(each)) for name, each in met]
+        output.table(lines, ("property", "asked", "mean ± s.e. of kept", "fit"))
     if facts["rejects"]:
         print("rejects: " + ", ".join(f"{reason} {count}" for reason, count in facts["rejects"].items()))
     if facts["kept"] < facts["requested"]:

@@ -27,8 +27,7 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
         _show_search(facts, noun)
     for name, measured in facts.get("measured", {}).items():
         missing = f", {measured['missing']} without a value" if measured["missing"] else ""
-        spread = f"{output.number(measured['mean'])} ± {output.number(measured['se'], 2)}"
-        print(f"{name}: {spread} over {measured['count']} valid{missing}")
+        print(f"{name}: {spread(measured)} over {measured['count']} valid{missing}")
     if facts["rejects"]:
         listed = sorted(facts["rejects"].items(), key=lambda item: -item[1])
         print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
@@ -161,13 +160,14 @@ def _show_search(facts: dict[str, Any], noun: str) -> None:
     if "tilt" in search:
         how += f", tilt {search['tilt']:g}, {search['looks']} looks, {search['draws']} draws"
     without = f", {kept['missing']} without one" if kept["missing"] else ""
-    beside = "" if plain["mean"] is None else f"; unsteered {_mean(plain)}"
+    beside = "" if plain["mean"] is None else f"; unsteered {spread(plain)}"
     calls = output.number(facts[f"oracle_calls_per_{noun}"], 4)
-    print(f"reward {' + '.join(facts['sought'])}: {_mean(kept)}{without}{beside} ({how})")
+    print(f"reward {' + '.join(facts['sought'])}: {spread(kept)}{without}{beside} ({how})")
     print(f"oracle calls {_a(noun)}: {calls}")
 
 
-def _mean(found: dict[str, Any]) -> str:
+def spread(found: dict[str, Any]) -> str:
+    """A mean with its standard error."""
     return f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
 
 
@@ -189,20 +189,22 @@ def _show_selected(facts: dict[str, Any]) -> None:
         print(f"diverse: {found['picked']} of {found['asked']} from {found['candidates']} distinct{few}{far}")
 
 
+def fit(found: dict[str, Any]) -> str:
+    """How near rows are to what was asked of a property, in words."""
+    said = []
+    if "mean_absolute_error" in found:
+        said.append(f"mean absolute error {output.number(found['mean_absolute_error'])}")
+    if "share_inside" in found:
+        said.append(output.percent(found["share_inside"]) + " inside")
+    if "share_in_class" in found:
+        said.append(output.percent(found["share_in_class"]) + " in the class")
+    return ", ".join(said) or "-"
+
+
 def _show_targets(facts: dict[str, Any]) -> None:
     rows = []
     for name, found in facts["properties"].items():
-        mean = f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
-        fit = []
-        if "mean_absolute_error" in found:
-            fit.append(f"mean absolute error {output.number(found['mean_absolute_error'])}")
-        if "share_inside" in found:
-            fit.append(output.percent(found["share_inside"]) + " inside")
-        if "share_in_class" in found:
-            fit.append(output.percent(found["share_in_class"]) + " in the class")
-        rows.append(
-            (name, found["asked"], mean, ", ".join(fit) or "-", output.number(found["training_mean"]))
-        )
+        rows.append((name, found["asked"], spread(found), fit(found), output.number(found["training_mean"])))
     output.table(rows, ("property", "asked", "mean ± s.e. of valid", "fit", "training mean"))
     together = facts["together"]
     if len(rows) > 1 and together["share"] is not None:

@@ -19,7 +19,9 @@ from moldiff.design.lengths import Lengths
 from moldiff.design.verbs import Verb
 from moldiff.errors import MoldiffError
 from moldiff.generation.batches import Loaded, Spent, strings
+from moldiff.generation.plan import Alike
 from moldiff.generation.request import asked_for
+from moldiff.generation.totals import Achieved
 from moldiff.types import Given, Template
 
 #: Draws at most for each molecule that is wanted.
@@ -52,6 +54,7 @@ class Designed:
         rejects: by reason, rows that are no answer.
         spent: what they cost.
         interrupted: whether the keyboard ended it.
+        achieved: by property that was asked for, what was asked and what the answers have of it.
     """
 
     frame: pd.DataFrame = field(repr=False)
@@ -61,6 +64,7 @@ class Designed:
     rejects: dict[str, int]
     spent: Spent
     interrupted: bool = False
+    achieved: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Counts and shares; JSON."""
@@ -72,6 +76,7 @@ class Designed:
             "retention": self.retained / self.sound if self.sound else None,
             "retained_of_drawn": self.retained / self.drawn if self.drawn else None,
             "rejects": dict(sorted(self.rejects.items(), key=lambda item: -item[1])),
+            "properties": self.achieved,
             **self.spent.facts("molecule"),
         }
 
@@ -147,7 +152,19 @@ class Designer:
             interrupted = True
         frame = self._model.modality.evaluate(list(found.answers.values()), self._model.reference)
         counts = (found.drawn, found.sound, found.retained, dict(found.rejects))
-        return Designed(frame, *counts, self.spent, interrupted)
+        return Designed(frame, *counts, self.spent, interrupted, self._achieved(frame))
+
+    def _achieved(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+        """What the answers have of what was asked for, by property."""
+        conditions = self._model.card.conditions
+        plan, classes = Alike(self._model.table, conditions, self._targets), {c.name: c for c in conditions}
+        facts: dict[str, dict[str, Any]] = {}
+        for name, goals in plan.goals(np.arange(len(frame))).items():
+            condition = classes.get(name)
+            met = Achieved(None if condition is None or condition.kind == "numeric" else condition)
+            met.add(frame[name].to_numpy(dtype=float), goals, np.ones(len(frame), dtype=bool))
+            facts[name] = {"asked": plan.asked[name], **met.facts()}
+        return facts
 
     def _drawn_template(self, random: np.random.Generator) -> Template:
         """The template of a sketch; where each has another one, of one that the model can write."""

@@ -95,7 +95,9 @@ class Superstructure:
         return Sketch(cores.opened(self.core, [places[each] for each in chosen]))
 
     def fault(self, smiles: str, mol: Chem.Mol) -> str | None:
-        return None if self.core.kept_in(mol) else "core"
+        if not self.core.kept_in(mol):
+            return "core"
+        return "bridged" if cores.strained(mol) else None
 
 
 @final
@@ -119,7 +121,9 @@ class Infill:
     def fault(self, smiles: str, mol: Chem.Mol) -> str | None:
         if not self.core.kept_in(mol):
             return "core"
-        return "unchanged" if smiles == self.smiles else None
+        if smiles == self.smiles:
+            return "unchanged"
+        return "bridged" if cores.strained(mol) else None
 
 
 @final
@@ -167,7 +171,8 @@ class Morph:
             return "unchanged"
         if self.floor and self._similar(mol) < self.floor:
             return "similarity"
-        return None
+        # One piece that closes two cuts of a benzene ring.
+        return "bridged" if cores.strained(mol) else None
 
 
 def infill(smiles: str, atoms: list[int]) -> Infill:

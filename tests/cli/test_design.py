@@ -41,6 +41,9 @@ def test_a_decoration_may_be_asked_for_a_property(moldiff: Command, tmp_path: Pa
     done = moldiff("design", "decorate", *given, "--out", "decorated.smi")
     assert done.code == 0, done.err
     scaffold = Chem.MolFromSmarts("c1ccc(*)cc1C(=O)[NX3]*")
+    (row,) = [line.split() for line in done.out.splitlines() if line.split()[:1] == ["qed"]]
+    assert row[1] == "0.8..0.95"
+    assert row[-1] == "inside"
     lines = (tmp_path / "decorated.smi").read_text("utf-8").splitlines()
     assert len(lines) == 6
     assert all(Chem.MolFromSmiles(line.split()[0]).HasSubstructMatch(scaffold) for line in lines)

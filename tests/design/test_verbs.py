@@ -1,10 +1,12 @@
 """Verbs: what a row keeps, and what is no answer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from rdkit import Chem
 
-from moldiff.chem.cores import read
+from moldiff.chem.cores import read, strained
 from moldiff.chem.molecule import canonical
 from moldiff.chem.sketches import renoised
 from moldiff.design.verbs import Grow, Morph, Superstructure, infill, lead
@@ -60,6 +62,26 @@ def test_a_whole_lead_goes_at_strength_one() -> None:
     sketch = renoised(Chem.MolFromSmiles(IBUPROFEN), 1.0, random())
     assert sketch.core.parts == ()
     assert sketch.least == 1
+
+
+@pytest.mark.parametrize(
+    "smiles", ["CC(C(=O)O)C12C[C@H]1c1ccc2cc1", "CC(C)CC1=c2c(c3ccc2cc3)=C1", "CC1=C2C(CC(C)C)=C1c1ccc2cc1"]
+)
+def test_a_benzene_ring_that_is_bridged_is_no_answer(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    assert Morph("CC(C)Cc1ccc(C(C)C(=O)O)cc1", 0.3).fault(str(Chem.MolToSmiles(mol)), mol) == "bridged"
+
+
+def test_fused_bridged_and_spanned_rings_that_exist_are_not_strained(textbook: Path) -> None:
+    known = [line.split()[0] for line in textbook.read_text("utf-8").splitlines()]
+    acenaphthene, cyclophane, triptycene = (
+        "C1Cc2cccc3cccc1c23",
+        "C1Cc2ccc(cc2)CCc2ccc1cc2",
+        "c1ccc2c(c1)C1c3ccccc3C2c2ccccc21",
+    )
+    for smiles in (*known, acenaphthene, cyclophane, triptycene):
+        mol = Chem.MolFromSmiles(smiles)
+        assert mol is None or not strained(mol), smiles
 
 
 def test_a_lead_itself_and_what_is_too_far_from_it_are_no_answers() -> None:
