@@ -41,7 +41,10 @@ class _Smi:
 
 @final
 class _Sdf:
-    """The valid molecules with 2-D coordinates, their row as name, and the other columns as data fields."""
+    """The valid molecules, of filtered ones those that pass, with 2-D coordinates.
+
+    Their name is the row, and the other columns are data fields.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", newline="")
@@ -49,7 +52,7 @@ class _Sdf:
 
     def append(self, frame: pd.DataFrame) -> None:
         for row, record in enumerate(frame.to_dict("records"), start=self._rows):
-            if record["valid"]:
+            if record[PASSES if PASSES in frame else "valid"]:
                 self._file.write(_block(row, record))
         self._rows += len(frame)
 

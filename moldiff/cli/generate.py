@@ -28,7 +28,7 @@ Target = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
-        help="NAME=VALUE, again for more: qed=0.6, logp=1..3, qed=top5%, ring_count=high (or low: not high).",
+        help="NAME=VALUE, again for more: qed=0.6, logp=1..3, qed=top5%, a class of qm9: ring_count=high.",
     ),
 ]
 TargetsFrom = Annotated[

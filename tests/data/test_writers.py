@@ -51,6 +51,14 @@ def test_sdf_holds_the_valid_ones_flat_and_with_their_columns(frame: pd.DataFram
     assert mols[2].GetProp("reason") == "fragments"
 
 
+def test_of_filtered_ones_smi_and_sdf_hold_those_that_pass(frame: pd.DataFrame, tmp_path: Path) -> None:
+    passing = frame.assign(passes=[False, False, True, False])
+    for suffix in (".smi", ".sdf"):
+        Molecules().write(passing, tmp_path / f"m{suffix}")
+    assert (tmp_path / "m.smi").read_text() == "c1ccccc1\n"
+    assert [mol.GetProp("_Name") for mol in Chem.SDMolSupplier(str(tmp_path / "m.sdf"))] == ["2"]
+
+
 def test_a_drawing_in_the_plane_keeps_its_stereo(tmp_path: Path) -> None:
     raw = ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "F/C=C/F", "F/C=C\\F"]
     Molecules().write(Molecules().evaluate(raw, Reference.of([], [])), tmp_path / "m.sdf")
