@@ -11,7 +11,7 @@ from typing import final
 from rdkit import Chem, rdBase
 
 from moldiff.chem import fragments
-from moldiff.chem.molecule import parse
+from moldiff.chem.molecule import check, parse
 from moldiff.errors import MoldiffError, short
 
 #: Open ends of a piece of which several may lie at one atom, at most; of more there are too many ways.
@@ -238,7 +238,9 @@ def strained(mol: Chem.Mol) -> bool:
 def _read(text: str, what: str) -> Chem.Mol:
     mol = parse(text)
     if mol is None:
-        raise MoldiffError(f"{what}: got {short(repr(text))}, which is not a valid SMILES")
+        raise MoldiffError(
+            f"{what}: got {short(repr(text))}, which is not a valid SMILES: {check(text).reason}"
+        )
     return mol
 
 

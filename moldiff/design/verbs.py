@@ -11,7 +11,7 @@ from rdkit import Chem
 
 from moldiff.chem import cores
 from moldiff.chem.cores import Core
-from moldiff.chem.molecule import canonical, parse
+from moldiff.chem.molecule import canonical, check, parse
 from moldiff.chem.sketches import Sketch, count, renoised, strayed
 from moldiff.chem.structure import similarity
 from moldiff.errors import MoldiffError, short
@@ -185,7 +185,7 @@ def infill(smiles: str, atoms: list[int]) -> Infill:
 
 def lead(smiles: str) -> str:
     """The canonical SMILES of a lead; MoldiffError where it is none, or in several pieces."""
-    found = canonical(smiles)
-    if found is None or "*" in found or "." in found:
-        raise MoldiffError(f"smiles: got {short(smiles)}, which is no molecule in one piece")
-    return found
+    found = check(smiles)
+    if found.canonical is None or found.reason in ("fragments", "dummy"):
+        raise MoldiffError(f"smiles: got {short(smiles)}, which is no molecule in one piece: {found.reason}")
+    return found.canonical
