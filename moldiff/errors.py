@@ -1,9 +1,12 @@
 """The one exception that callers see: what was wrong, what was given, what would be accepted."""
 
+import difflib
 from collections.abc import Iterable
 
 #: Characters of what was given, and how many choices, that a message repeats at most.
 SHOWN, CHOICES = 100, 40
+#: How like what was given a name has to be to be taken for what was meant, of 1.
+LIKE = 0.75
 
 
 class MoldiffError(ValueError):
@@ -26,7 +29,16 @@ class Unfit(MoldiffError):
 
 def unknown(what: str, got: object, choices: Iterable[object]) -> MoldiffError:
     """The error for a name that is in no table, listing the names that are."""
-    return MoldiffError(f"unknown {what}: got {short(repr(got))}, choose from {listed(choices)}")
+    names = [str(choice) for choice in choices]
+    meant = near(str(got), names)
+    return MoldiffError(f"unknown {what}: got {short(repr(got))}{meant}, choose from {listed(names)}")
+
+
+def near(got: str, names: Iterable[str]) -> str:
+    """The name that may have been meant, in brackets with a question mark; nothing where none is like it."""
+    plain = {name.lower(): name for name in names}
+    found = difflib.get_close_matches(got.lower(), plain, 1, LIKE) if len(got) <= SHOWN else []
+    return f" ({plain[found[0]]}?)" if found else ""
 
 
 def listed(choices: Iterable[object]) -> str:

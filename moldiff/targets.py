@@ -22,7 +22,7 @@ from moldiff.conditions import (
     always_told,
 )
 from moldiff.diffusion.random import RowRandom, Stream
-from moldiff.errors import MoldiffError
+from moldiff.errors import MoldiffError, near
 
 Floats = NDArray[np.float64]
 _C = TypeVar("_C", ClassCondition, CategoryCondition, NumericCondition)
@@ -108,7 +108,7 @@ def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> 
 def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
     """The target that ``name=value`` spells.
 
-    The value is a number, a range ``a..b``, ``high`` or ``low`` (a class), ``top5%`` or ``bottom5%`` of the
+    The value is a number, a range ``a..b``, of which one end may be left out, ``high`` or ``low`` (a class), ``top5%`` or ``bottom5%`` of the
     training rows, or the number of a category.
 
     Raises:
@@ -119,8 +119,10 @@ def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Targe
     if not equals or not value:
         raise MoldiffError(f"target: got {text!r}, write it as name=value, for example qed=0.6")
     if name not in known:
-        choices = ", ".join(sorted(known)) or "none: this model has no conditions"
-        raise MoldiffError(f"target: got property {name!r}, this model knows {choices}")
+        # How an item is written is for the commands that need it.
+        shown = sorted(known - {conditions[slot].name for slot in always_told(conditions)})
+        choices = ", ".join(shown) or "none: this model has no conditions"
+        raise MoldiffError(f"target: got property {name!r}{near(name, shown)}, this model knows {choices}")
     if value in ("high", "low"):
         _slot(name, ClassCondition, conditions)
         return Target(name, value, label=int(value == "high"))
@@ -131,10 +133,10 @@ def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Targe
     share = _SHARE.fullmatch(value)
     if share:
         return _share(name, value, float(share[2]), share[1] == "top", table)
-    low, high = _range(text, value)
     least, largest = slot.minimum, slot.maximum
     assert least is not None
     assert largest is not None
+    low, high = _range(text, value, (least, largest))
     if high < least or low > largest:
         raise MoldiffError(
             f"target {text!r}: out of reach, the training rows span {least:.4g}..{largest:.4g}"
@@ -239,10 +241,15 @@ def _share(name: str, text: str, percent: float, top: bool, table: Table) -> Tar
     return Target(name, text, float(np.nanmin(values)), float(np.nanquantile(values, percent / 100)))
 
 
-def _range(text: str, value: str) -> tuple[float, float]:
+def _range(text: str, value: str, span: tuple[float, float]) -> tuple[float, float]:
+    """The ends of a range; one that is left out is the training rows', or the other if that is beyond."""
     parts = value.split("..") if ".." in value else [value, value]
     try:
-        low, high = (_number(part) for part in parts)
+        low, high = (_number(part) if part else math.nan for part in parts)
+        if math.isnan(low) and not parts[0] and parts[1]:
+            low = min(span[0], high)
+        elif math.isnan(high) and not parts[1] and parts[0]:
+            high = max(span[1], low)
     except ValueError:
         raise MoldiffError(
             f"target {text!r}: got {value!r}, write a number, a..b, high, low, top5% or bottom5%"
