@@ -108,8 +108,8 @@ def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> 
 def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
     """The target that ``name=value`` spells.
 
-    The value is a number, a range ``a..b``, of which one end may be left out, ``high`` or ``low`` (a class), ``top5%`` or ``bottom5%`` of the
-    training rows, or the number of a category.
+    The value is a number, a range ``a..b``, of which one end may be left out, ``high`` or ``low`` (a class),
+    ``top5%`` or ``bottom5%`` of the training rows, or the number of a category.
 
     Raises:
         MoldiffError: no such property, not a value, or one that no training row comes near.
