@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from moldiff import registry
 from moldiff.assembly import build_process, build_sampler, network_config
 from moldiff.config import TrainConfig
 from moldiff.diffusion.random import RowRandom
-from moldiff.diffusion.steering import steerable
 from moldiff.errors import MoldiffError
 from moldiff.training.trainee import objective_of
 
@@ -32,15 +30,7 @@ def rehearse(config: TrainConfig) -> None:
         corrector = getattr(build_sampler(process, setting), "corrector", None)
         if corrector is not None and not (config.correction and config.correction.weight):
             raise MoldiffError(f"{name}.sampler: got {setting.sampler}, which needs correction.weight=1")
-    if config.reward is not None and config.reward.passed:
-        _passing(config.reward.setting.sampler, build_sampler(process, config.reward.setting))
     registry.build("condition dropout", config.condition_dropout.name, **config.condition_dropout.options)
-
-
-def _passing(name: str, sampler: Any) -> None:
-    """Refuses a sampler that tells nobody of its steps."""
-    if not steerable(sampler):
-        raise MoldiffError(f"reward.passed: got the sampler {name}, which does not say what it passes")
 
 
 def _classifier(config: TrainConfig) -> None:

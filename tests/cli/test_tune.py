@@ -28,6 +28,8 @@ def test_a_model_is_tuned_and_says_so(moldiff: Command, tiny: Path, textbook: Pa
         "reward.kept_until=O",
         "reward.oracles={qed: 1}",
         "reward.setting.complete=true",
+        "reward.setting.sampler=entropy-bound",
+        "reward.passed=true",
     )
     assert tuned(moldiff, tiny, textbook, "own", *more).code == 0
     card, start = read_card(Path("own")), read_card(tiny)
@@ -77,6 +79,10 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(moldiff: Command, tiny: Pa
             "reward.kept_until: got 'CC', which is 2 tokens, not one",
         ),
         (["reward.kept=0.5", "reward.kept_until=."], "'.'"),
+        (
+            ["reward.passed=true", "reward.setting.sampler=remdm-cap", "reward.setting.options={eta: 0.9}"],
+            "reward.passed: got a sampler that takes tokens back",
+        ),
         (["reward.oracles={qed: -1}"], "reward.oracles.qed: Input should be greater than 0"),
     ],
 )
@@ -104,6 +110,10 @@ def test_a_reward_that_makes_no_sense_is_refused_before_it_starts(
             ["process.name=uniform", "network.time=true", "reward.setting.complete=true"],
             "complete: got a uniform model",
         ),
+        (
+            ["process.name=uniform", "network.time=true", "reward.passed=true"],
+            "learning from the states passed: got a process without masks, it takes masks only",
+        ),
     ],
 )
 def test_what_cannot_learn_from_a_reward_is_refused(
@@ -119,7 +129,9 @@ def test_uniform_noise_and_self_correction_learn_from_it_too(moldiff: Command, t
     small = ["network.width=32", "network.depth=1", "network.heads=2", f"data.path={textbook}", "max_steps=2"]
     reward = ["reward.weight=1", "reward.setting.steps=4", "device=cpu", "batch_tokens=256"]
     uniform = ["process.name=uniform", "network.time=true", "reward.setting.sampler=ancestral"]
-    for name, more in {"uniform": uniform, "corrected": ["correction.weight=1"]}.items():
+    mending = [*uniform[:2], "reward.setting.sampler=self-correct"]
+    runs = {"uniform": uniform, "mending": mending, "corrected": ["correction.weight=1"]}
+    for name, more in runs.items():
         assert moldiff("train", "tiny", *small, *reward, f"out={name}", *more).code == 0
         log = pd.read_csv(f"{name}/logs/version_0/metrics.csv")
         assert log["reward"].notna().any()
