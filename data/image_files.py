@@ -155,11 +155,7 @@ def _folder(path: Path) -> ImageSet:
     images: list[Image] = []
     for file, _ in files:
         images.append(read_grey(file))
-        if images[-1].shape != images[0].shape:
-            first, other = (" x ".join(map(str, each.shape)) for each in (images[0], images[-1]))
-            raise MoldiffError(
-                f"{path}: {file.name} has {other} pixels, the first image {first}; use one size"
-            )
+        _check_alike(images, f"{path}: {file.name}")
         if len(images) * images[0].size > MOST_PIXELS:
             raise MoldiffError(f"{path}: got more than {MOST_PIXELS:,} pixels, use fewer images")
     return _made(np.stack(images), np.array([each for _, each in files]))
@@ -272,12 +268,8 @@ def _table(path: Path, column: str | None) -> ImageSet:
         image = unspelt(cell)
         if image is None:
             raise MoldiffError(f"{path}: row {line} holds no image, needs height x width:base64 of its bytes")
-        if images and image.shape != images[0].shape:
-            first, other = (" x ".join(map(str, each.shape)) for each in (images[0], image))
-            raise MoldiffError(
-                f"{path}: row {line} has {other} pixels, the first image {first}; use one size"
-            )
         images.append(image)
+        _check_alike(images, f"{path}: row {line}")
     if not images:
         raise MoldiffError(f"no images in {path}: the file holds no row")
     return _made(np.stack(images), np.full(len(images), math.nan), _sha256(path))

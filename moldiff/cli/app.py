@@ -4,7 +4,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,9 +105,10 @@ def run(arguments: list[str]) -> int:
     try:
         # As the context's object a verb can say by which command its outputs came to be.
         command = typer.main.get_command(app)
-        _check_repeats(command, arguments)
         code = command(arguments or ["--help"], prog_name="moldiff", standalone_mode=False, obj=arguments)
         sys.stdout.flush()
+        for note in _repeats(command, arguments) if code == 0 else ():
+            print(f"moldiff: {note}", file=sys.stderr)
     except MoldiffError as error:
         return _fail(str(error), BAD_INPUT)
     except TyperException as error:
@@ -131,8 +132,8 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _check_repeats(command: Any, arguments: Sequence[str]) -> None:
-    """Refuses an option that is given twice and takes one value: the first would be lost without a word."""
+def _repeats(command: Any, arguments: Sequence[str]) -> Iterator[str]:
+    """Says of each option that takes one value and is given more often that the last one counts."""
     rest = list(arguments)
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]
@@ -144,7 +145,7 @@ def _check_repeats(command: Any, arguments: Sequence[str]) -> None:
         whole = tuple(f"{name}=" for name in names if name.startswith("--"))
         times = sum(each in names or each.startswith(whole) for each in given)
         if times > 1:
-            raise MoldiffError(f"{names[-1]}: got it {times} times, takes one value (see --help)")
+            yield f"{names[-1]} is given {times} times and takes one value: the last one counts"
 
 
 def _hush() -> None:

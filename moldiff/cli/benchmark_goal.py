@@ -22,7 +22,6 @@ from moldiff.cli.optimize import (
     Start,
     StartSize,
     Workers,
-    cell,
     chosen_seeds,
 )
 
@@ -84,11 +83,14 @@ def goal(
 def _show(facts: dict[str, Any], out: Path) -> None:
     methods = list(facts["wins"])
     rows = [
-        (task, *(cell(found[method][name]) for name in ("auc_top_10", "top_1") for method in methods))
+        (
+            task,
+            *(output.spread(found[method][name]) for name in ("auc_top_10", "top_1") for method in methods),
+        )
         for task, found in facts["by_task"].items()
     ]
     header = ("task", *(f"{name} {method}" for name in ("AUC top-10", "top-1") for method in methods))
-    sums = ("sum", *(cell(facts["sum"][method]) for method in methods), *([""] * len(methods)))
+    sums = ("sum", *(output.spread(facts["sum"][method]) for method in methods), *([""] * len(methods)))
     output.table([*rows, sums], header)
     won = ", ".join(f"{method} {count}" for method, count in facts["wins"].items())
     print(f"best by mean AUC top-10, of {len(facts['tasks'])} tasks: {won}")

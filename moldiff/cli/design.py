@@ -14,7 +14,7 @@ import typer
 
 from moldiff.cli import generate as options
 from moldiff.cli import output
-from moldiff.cli.summary import fit, spread
+from moldiff.cli.summary import fit
 from moldiff.errors import MoldiffError
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def _show(facts: dict[str, Any], files: Sequence[Path]) -> None:
     output.table(rows, ("", "count", ""))
     if facts["properties"]:
         met = facts["properties"].items()
-        lines = [(name, each["asked"], spread(each), fit(each)) for name, each in met]
+        lines = [(name, each["asked"], output.spread(each, 3), fit(each)) for name, each in met]
         output.table(lines, ("property", "asked", "mean ± s.e. of kept", "fit"))
     if facts["rejects"]:
         print("rejects: " + ", ".join(f"{reason} {count}" for reason, count in facts["rejects"].items()))

@@ -141,16 +141,10 @@ class Live:
             print(file=sys.stderr)
 
 
-def cell(figure: dict[str, float | None]) -> str:
-    """A mean with its standard error."""
-    error = "" if figure["se"] is None else f" ± {output.number(figure['se'], 2)}"
-    return output.number(figure["mean"], 4) + error
-
-
 def _show(facts: dict[str, Any], out: Path) -> None:
     columns = ("auc_top_10", "top_1", "top_10", "top_100")
     rows = [
-        (name, *(cell(each[column]) for column in columns), f"{each['calls']['mean']:,.0f}")
+        (name, *(output.spread(each[column]) for column in columns), f"{each['calls']['mean']:,.0f}")
         for name, each in facts["methods"].items()
     ]
     output.table(rows, ("method", "AUC top-10", "top-1", "top-10", "top-100", "calls"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +101,12 @@ def number(value: Any, digits: int = 3) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.{digits}g}"
+
+
+def spread(figure: Mapping[str, Any], digits: int = 4) -> str:
+    """A mean with its standard error, where there is one."""
+    error = "" if figure["se"] is None else f" ± {number(figure['se'], 2)}"
+    return number(figure["mean"], digits) + error
 
 
 def percent(value: Any) -> str:

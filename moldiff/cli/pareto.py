@@ -149,7 +149,12 @@ def _show(found: Found, out: Path) -> None:
         return
     facts = found.summary
     rows = [
-        (facts["labels"][name], cell(each), cell(facts["hypervolume_upstream"][name]), str(each["seeds"]))
+        (
+            facts["labels"][name],
+            output.spread(each),
+            output.spread(facts["hypervolume_upstream"][name]),
+            str(each["seeds"]),
+        )
         for name, each in facts["hypervolume"].items()
     ]
     origin = f"above 0 novel and {facts['property']} {facts['reference']['mean']:.4g}"
@@ -157,9 +162,3 @@ def _show(found: Found, out: Path) -> None:
     if found.scored != found.runs:
         print(f"{found.scored} of {found.runs} runs are there; seeds that lack any have no hypervolume")
     print(f"wrote results.csv, front.csv, budgets.csv, summary.json, pareto.png and pareto.svg to {out}")
-
-
-def cell(figure: dict[str, float | None]) -> str:
-    """A mean with its standard error."""
-    error = "" if figure["se"] is None else f" ± {output.number(figure['se'], 2)}"
-    return output.number(figure["mean"], 4) + error

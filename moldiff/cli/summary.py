@@ -27,7 +27,7 @@ def show(found: Outcome, files: Sequence[Path], grid: Path | None) -> None:
         _show_search(facts, noun)
     for name, measured in facts.get("measured", {}).items():
         missing = f", {measured['missing']} without a value" if measured["missing"] else ""
-        print(f"{name}: {spread(measured)} over {measured['count']} valid{missing}")
+        print(f"{name}: {output.spread(measured, 3)} over {measured['count']} valid{missing}")
     if facts["rejects"]:
         listed = sorted(facts["rejects"].items(), key=lambda item: -item[1])
         print("not sane: " + ", ".join(f"{reason} {count}" for reason, count in listed))
@@ -160,15 +160,10 @@ def _show_search(facts: dict[str, Any], noun: str) -> None:
     if "tilt" in search:
         how += f", tilt {search['tilt']:g}, {search['looks']} looks, {search['draws']} draws"
     without = f", {kept['missing']} without one" if kept["missing"] else ""
-    beside = "" if plain["mean"] is None else f"; unsteered {spread(plain)}"
+    beside = "" if plain["mean"] is None else f"; unsteered {output.spread(plain, 3)}"
     calls = output.number(facts[f"oracle_calls_per_{noun}"], 4)
-    print(f"reward {' + '.join(facts['sought'])}: {spread(kept)}{without}{beside} ({how})")
+    print(f"reward {' + '.join(facts['sought'])}: {output.spread(kept, 3)}{without}{beside} ({how})")
     print(f"oracle calls {_a(noun)}: {calls}")
-
-
-def spread(found: dict[str, Any]) -> str:
-    """A mean with its standard error."""
-    return f"{output.number(found['mean'])} ± {output.number(found['se'], 2)}"
 
 
 def _beside(together: dict[str, Any]) -> str:
@@ -204,7 +199,8 @@ def fit(found: dict[str, Any]) -> str:
 def _show_targets(facts: dict[str, Any]) -> None:
     rows = []
     for name, found in facts["properties"].items():
-        rows.append((name, found["asked"], spread(found), fit(found), output.number(found["training_mean"])))
+        mean, before = output.spread(found, 3), output.number(found["training_mean"])
+        rows.append((name, found["asked"], mean, fit(found), before))
     output.table(rows, ("property", "asked", "mean ± s.e. of valid", "fit", "training mean"))
     together = facts["together"]
     if len(rows) > 1 and together["share"] is not None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from moldiff.chem.goals import TASKS
 from moldiff.errors import MoldiffError, unknown
-from moldiff.files import written
+from moldiff.files import write_json, written
 from moldiff.optimization import results
 from moldiff.optimization.run import Models, Options, Runs, Tell
 
@@ -68,7 +68,7 @@ def run(tasks: Sequence[str], options: Options, command: str, tell_of: TellOf) -
             "command": command,
         }
         _save_table(options.out / TABLE, facts["by_task"])
-        results.save_json(options.out / results.SUMMARY, facts)
+        write_json(facts, options.out / results.SUMMARY)
     return facts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from moldiff.files import written
+from moldiff.files import write_json, written
 from moldiff.optimization.auc import curve, figures
 from moldiff.optimization.calls import Call
 from moldiff.optimization.loop import Ending
@@ -47,13 +46,7 @@ def save(folder: Path, ending: Ending, names: Sequence[str], top: int, facts: Ma
     _table(folder / TABLE, chosen, names, order)
     with written(folder / MOLECULES) as part:
         part.write_text("".join(f"{call.smiles}\n" for call in chosen), encoding="utf-8")
-    save_json(folder / SUMMARY, facts)
-
-
-def save_json(path: Path, facts: Mapping[str, Any]) -> None:
-    """Writes facts, whole or not at all."""
-    with written(path) as part:
-        part.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(facts, folder / SUMMARY)
 
 
 def summarised(ending: Ending, budget: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, final
 from moldiff import __version__, registry
 from moldiff.chem.molecule import rdkit_version
 from moldiff.errors import MoldiffError, unknown
-from moldiff.files import check_source, written
+from moldiff.files import check_source, write_json, written
 from moldiff.generation.journal import differences
 from moldiff.optimization import results
 from moldiff.optimization.address import address
@@ -249,7 +249,7 @@ class Runs:
             "command": self.command,
             "versions": _versions(),
         }
-        results.save_json(options.out / results.SUMMARY, facts)
+        write_json(facts, options.out / results.SUMMARY)
         return facts
 
 
@@ -260,7 +260,7 @@ def _for(tell: Tell, method: str, seed: int) -> Callable[[Sequence[float]], None
 def _check_starts(path: Path, identity: dict[str, Any]) -> None:
     """Notes what the start sets of a folder are; MoldiffError where it holds others."""
     if not path.exists():
-        results.save_json(path, identity)
+        write_json(identity, path)
         return
     try:
         differing = differences(json.loads(path.read_text("utf-8")), identity)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from moldiff.checkpoint import Checkpoint, find, versions
+from moldiff.errors import unknown
 from moldiff.files import make_folder, write_json, write_table
 from moldiff.study.plan import Plan
 from moldiff.study.sampling import Tell, sample, silent
@@ -43,6 +44,11 @@ class Options:
     published: bool = False
     budgets: tuple[float, ...] = (8.0, 12.0, 15.0, 30.0)
     command: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a stage that there is not."""
+        if self.stage not in STAGES:
+            raise unknown("stage", self.stage, STAGES)
 
 
 @final

@@ -128,8 +128,6 @@ SAMPLE: dict[str, Bad] = {
     "unknown oracle": ["generate", "MODEL", "--oracle", "charm"],
     "oracle timeout 0": ["generate", "MODEL", "--oracle", "np_score", "--oracle-timeout", 0],
     "workers 0": ["generate", "MODEL", "--workers", 0],
-    "an option twice": ["generate", "MODEL", "--seed", 1, "--seed=2"],
-    "an option twice by two names": ["generate", "MODEL", "-n", 1, "--num", 2],
     "show of an unknown model": ["show", "nope"],
     "show of a torn card": ["show", "torn-card"],
     "models with an argument": ["models", "qm9"],

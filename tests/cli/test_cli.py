@@ -65,6 +65,15 @@ def test_help_names_every_verb_and_option(moldiff: Command) -> None:
         assert option in options
 
 
+def test_of_an_option_given_twice_it_is_said_that_the_last_counts(moldiff: Command) -> None:
+    found = moldiff(
+        "generate", "qm9", "-n", 9, "--num=2", "--target", "qed=0.5", "--target", "logp=0..1", "-q"
+    )
+    assert found.code == 0
+    assert found.err == "moldiff: --num is given 2 times and takes one value: the last one counts\n"
+    assert "requested             2" in found.out
+
+
 # Verbs
 
 
