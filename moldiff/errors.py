@@ -6,7 +6,7 @@ from collections.abc import Iterable
 #: Characters of what was given, and how many choices, that a message repeats at most.
 SHOWN, CHOICES = 100, 40
 #: How like what was given a name has to be to be taken for what was meant, of 1.
-LIKE = 0.75
+LIKE = 0.8
 
 
 class MoldiffError(ValueError):

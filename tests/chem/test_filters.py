@@ -98,7 +98,7 @@ def test_a_comma_in_brackets_parts_nothing() -> None:
 @pytest.mark.parametrize(
     ("texts", "says"),
     [
-        (["pain"], "unknown filter: got 'pain', choose from pains, brenk, nih, lipinski, veber"),
+        (["pain"], "unknown filter: got 'pain' (pains?), choose from pains, brenk, nih, lipinski, veber"),
         ([""], "unknown filter: got ''"),
         (["hue<=1"], "unknown property: got 'hue'"),
         (["sa<=low"], "write PROPERTY<=NUMBER"),

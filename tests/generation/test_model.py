@@ -336,7 +336,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_samples(tiny_mod
 
 def test_options_that_generate_does_not_know_are_named(tiny_model: Model) -> None:
     with pytest.raises(
-        MoldiffError, match="unknown option of generate: got 'tempature', choose from targets"
+        MoldiffError,
+        match=r"unknown option of generate: got 'tempature' \(temperature\?\), choose from targets",
     ):
         tiny_model.generate(2, tempature=0.5)  # type: ignore[call-arg]
     found = tiny_model.generate(2, sampler="remdm-cap", eta=0.1, steps=4, precision="fp32", level="x0")
