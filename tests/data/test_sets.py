@@ -363,9 +363,7 @@ def test_files_and_folders_that_cannot_be_used_are_refused(
         fetch("toy", str(tmp_path / "absent"))
     with pytest.raises(MoldiffError, match=r"cannot read .*: it is a folder"):
         fetch("toy", str(tmp_path))
-    with pytest.raises(
-        MoldiffError, match=r"unknown data set: got 'toys' \(toy\?\), choose from qm9, zinc250k, toy"
-    ):
+    with pytest.raises(MoldiffError, match=r"got 'toys' \(toy\?\), choose from qm9, zinc250k, toy"):
         fetch("toys")
     (tmp_path / "file").touch()
     monkeypatch.setenv(sets.HOME, str(tmp_path / "file"))
