@@ -140,7 +140,7 @@ def _repeats(command: Any, arguments: Sequence[str]) -> Iterator[str]:
     given = rest[: rest.index("--")] if "--" in rest else rest
     for option in command.params:
         names = [name for name in option.opts if name.startswith("-")]
-        if option.multiple or not names:
+        if option.multiple or getattr(option, "is_flag", False) or not names:
             continue
         whole = tuple(f"{name}=" for name in names if name.startswith("--"))
         times = sum(each in names or each.startswith(whole) for each in given)
