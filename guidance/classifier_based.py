@@ -9,22 +9,25 @@ import torch
 from torch import Tensor
 
 from moldiff.diffusion.categorical import normalise, nucleus, one_hot
+from moldiff.diffusion.classification import log_likelihoods
 from moldiff.errors import MoldiffError
 from moldiff.types import Classifier, Condition, Guidance, LogProbs
 
 #: Tokens that a classifier is asked about at once, unless the caller says otherwise.
 BUDGET = 1 << 15
+#: How near a number has to be, in standard deviations of the training rows, unless the caller says otherwise.
+TOLERANCE = 0.25
 
 
 @final
 class Split:
-    """The rows' conditions in two parts: what the network is told, and behind it the classes asked for.
+    """The rows' conditions in two parts: what the network is told, and behind it what is asked for.
 
-    It stands between a guidance and the network, so the classes come with the rows through any sampler.
+    It stands between a guidance and the network, so what is asked comes with the rows through any sampler.
 
     Args:
         log_probs: asks the network.
-        labels: how many columns, the last ones, are classes.
+        labels: how many columns, the last ones, are asked for.
     """
 
     def __init__(self, log_probs: LogProbs, labels: int) -> None:
@@ -36,10 +39,10 @@ class Split:
 
     @property
     def asked(self) -> Tensor:
-        """The classes (B, C) that are asked of the rows, NaN where none; once the network has been asked."""
+        """What is asked of the rows, (B, C), NaN where nothing is; once the network has been asked."""
         if self._asked is None:
             raise MoldiffError(
-                "classifier-based guidance: the rows carry no classes; put them behind Rows.cond"
+                "classifier-based guidance: the rows carry nothing asked; put it behind Rows.cond"
             )
         return self._asked
 
@@ -53,16 +56,10 @@ class Split:
         return told
 
 
-def log_likelihood(log_p: Tensor, asked: Tensor) -> Tensor:
-    """Log p(y | x), (N,), of asked classes (N, C) under log_p (N, C, M): the sum over labels, 0 where NaN."""
-    classes = asked.nan_to_num(0.0).long()[..., None]
-    return log_p.gather(-1, classes).squeeze(-1).masked_fill(asked.isnan(), 0.0).sum(-1)
-
-
 @final
 @dataclass(frozen=True)
 class _Rows:
-    """Rows x_t (B, L) at times t (B,) of which classes ``asked`` (B, C) are asked."""
+    """Rows x_t (B, L) at times t (B,) of which ``asked`` (B, C) is asked."""
 
     x_t: Tensor
     t: Tensor
@@ -81,9 +78,11 @@ class _Based:
     Args:
         inner: whose prediction is weighed.
         classifier: of noisy rows.
-        labels: how many it has; the last so many columns of the rows' conditions are the classes asked for.
+        labels: how many it has; the last so many columns of the rows' conditions are what is asked for.
         scale: the exponent of p(y | x); at 0 the classifier is not asked.
         budget: tokens that it is asked about at once.
+        numbers: the labels that are numbers.
+        tolerance: within which a number counts as met, as the s.d. of an error, in the units of the labels.
     """
 
     inner: Guidance
@@ -91,11 +90,17 @@ class _Based:
     labels: int
     scale: float = 1.0
     budget: int = BUDGET
+    numbers: Sequence[int] = ()
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         """Refuse a scale that is no exponent."""
         if not 0 <= self.scale < math.inf:
             raise MoldiffError(f"guidance scale: got {self.scale}, must be 0 or more and finite")
+
+    def _told(self, x: Tensor, t: Tensor, asked: Tensor) -> Tensor:
+        """Log p(y | x), (N,), of what is asked (N, C)."""
+        return log_likelihoods(self.classifier(x, t), asked, self.numbers, self.tolerance).sum(-1)
 
     def _foreseen(self, log_probs: LogProbs, x_t: Tensor, t: Tensor) -> tuple[Tensor, _Rows]:
         """The inner prediction (B, L, S), and the rows with what is asked of them."""
@@ -143,7 +148,7 @@ class _Based:
         for r, p, s in zip(*(torch.split(each, size) for each in (row, position, state)), strict=True):
             x = rows.x_t[r]
             x[torch.arange(len(r), device=x.device), p] = s
-            found.append(log_likelihood(self.classifier(x, rows.t[r]), rows.asked[r]))
+            found.append(self._told(x, rows.t[r], rows.asked[r]))
         return torch.cat(found)
 
 
@@ -229,7 +234,7 @@ class FirstOrder(_Based):
             x_t = rows.x_t[part]
             with torch.enable_grad():
                 weights = one_hot(x_t, self.states).requires_grad_()
-                told = log_likelihood(self.classifier(weights, rows.t[part]), rows.asked[part])
+                told = self._told(weights, rows.t[part], rows.asked[part])
                 (slope,) = torch.autograd.grad(told.sum(), weights)
             found.append((slope - slope.gather(-1, x_t[..., None]))[..., :states])
         return torch.cat(found)

@@ -1,6 +1,7 @@
 """FUDGE: weigh the next token by what a classifier of unfinished rows says of the row with it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -9,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from moldiff.diffusion.categorical import normalise
+from moldiff.diffusion.classification import log_likelihoods
 from moldiff.errors import MoldiffError
 from moldiff.types import Guidance, LogProbs, PrefixClassifier
 
-from .classifier_based import BUDGET, Split, log_likelihood
+from .classifier_based import BUDGET, TOLERANCE, Split
 
 
 @final
@@ -27,12 +29,14 @@ class Fudge:
     Args:
         inner: whose prediction of the next token is weighed.
         classifier: of beginnings of rows, which start with the boundary; finished ones end with it too.
-        labels: how many it has; the last so many columns of the rows' conditions are the classes asked for.
+        labels: how many it has; the last so many columns of the rows' conditions are what is asked for.
         boundary: the state K.
         scale: the exponent of p(y | x); at 0 the classifier is not asked.
         top_k: only so many tokens, the likeliest, are asked about, and the rest become impossible; None for
             all.
         budget: tokens that the classifier is asked about at once.
+        numbers: the labels that are numbers.
+        tolerance: within which a number counts as met, as the s.d. of an error, in the units of the labels.
     """
 
     inner: Guidance
@@ -42,6 +46,8 @@ class Fudge:
     scale: float = 1.0
     top_k: int | None = None
     budget: int = BUDGET
+    numbers: Sequence[int] = ()
+    tolerance: float = TOLERANCE
 
     def __post_init__(self) -> None:
         """Refuse a scale that is no exponent, and no tokens at all."""
@@ -73,7 +79,8 @@ class Fudge:
         t = torch.zeros(len(row), device=row.device)
         told = self.classifier(row, t, fork)[:, fork:]
         count = told.shape[1]
-        gain = log_likelihood(told.flatten(0, 1), asked.repeat_interleave(count, 0)).view(-1, count)
+        each = asked[:, None].expand(-1, count, -1)
+        gain = log_likelihoods(told, each, self.numbers, self.tolerance).sum(-1)
         total = best.values + self.scale * gain.to(log_p.dtype)
         # Where the class is out of reach from every token, none is better than another.
         lost = total.isneginf().all(-1, keepdim=True)

@@ -77,6 +77,26 @@ class Reliability(_Section):
     bins: tuple[tuple[int, float, float], ...]
 
 
+class Accuracy(_Section):
+    """How near a classifier comes to a number on held-out rows at one noise level.
+
+    Attributes:
+        name: the number.
+        t: the noise level; for a causal classifier, the share of each row that it did not see.
+        rows: how many were asked about.
+        spread: the standard deviation of the number over them, in its own units.
+        error: the root mean square of what the told mean is off, in the same units.
+        within: the share of rows no farther off than the told standard deviation; .68 for normal errors.
+    """
+
+    name: str
+    t: float
+    rows: int
+    spread: float
+    error: float
+    within: float
+
+
 class Origin(_Section):
     """The model that a fine-tuned one started from, and the tokens that its data added to the vocabulary."""
 
@@ -112,6 +132,7 @@ class Card(_Section):
     default: Setting
     metrics: tuple[Metric, ...] = ()
     reliability: tuple[Reliability, ...] = ()
+    accuracy: tuple[Accuracy, ...] = ()
     origin: Origin | None = None
     shared: Shared | None = None
 

@@ -160,6 +160,11 @@ def always_told(specs: Sequence[ConditionSpec]) -> tuple[int, ...]:
     return tuple(i for i, c in found if isinstance(c, CategoryCondition) and c.always is not None)
 
 
+def numbers_of(specs: Sequence[ConditionSpec]) -> tuple[int, ...]:
+    """The slots that are numbers."""
+    return tuple(i for i, spec in enumerate(specs) if spec.kind == "numeric")
+
+
 def _known(statistic: float | None) -> float:
     if statistic is None or not math.isfinite(statistic):
         raise MoldiffError("a condition without statistics: fit it on a data set first")

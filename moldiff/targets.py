@@ -105,6 +105,17 @@ def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> 
     return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
 
 
+def usual(table: Table, conditions: Sequence[ConditionSpec]) -> Table:
+    """The rows that are what the network is told where nothing is asked, without these properties."""
+    told = [spec for spec in conditions if isinstance(spec, CategoryCondition) and spec.always is not None]
+    rows = np.ones(len(table.lengths), dtype=bool)
+    for spec in told:
+        rows &= table.properties[spec.name] == spec.always
+    names = {spec.name for spec in told}
+    kept = {name: values[rows] for name, values in table.properties.items() if name not in names}
+    return Table(table.lengths[rows], kept)
+
+
 def parse(text: str, conditions: Sequence[ConditionSpec], table: Table) -> Target:
     """The target that ``name=value`` spells.
 

@@ -10,7 +10,7 @@ import typer
 from moldiff.cli import output
 
 if TYPE_CHECKING:
-    from moldiff.checkpoint import Reliability
+    from moldiff.checkpoint import Accuracy, Reliability
 
 #: What a model of each kind is for.
 KINDS = {
@@ -65,6 +65,8 @@ def show(model: Name = "qm9", json: Json = False) -> int:
     output.table([_condition(c) for c in card.conditions], ("target", "form", "known from training"))
     if card.reliability:
         _show_reliability(card.reliability)
+    if card.accuracy:
+        _show_accuracy(card.accuracy)
     if card.metrics:
         rows = [
             (
@@ -104,6 +106,22 @@ def _show_reliability(entries: Sequence[Reliability]) -> None:
             chance, share = (sum(each[0] * each[part] for each in held) / count for part in (1, 2))
             seen.append((name, output.percent(chance), output.percent(share), str(count)))
     output.table(seen, ("label", "chance of high, told", "share of high, seen", "rows, all t"))
+
+
+def _show_accuracy(entries: Sequence[Accuracy]) -> None:
+    """Prints how near a classifier comes to numbers by noise level."""
+    rows = [
+        (
+            entry.name,
+            f"{entry.t:g}",
+            output.number(entry.error),
+            output.number(entry.spread),
+            output.percent(entry.within),
+            str(entry.rows),
+        )
+        for entry in entries
+    ]
+    output.table(rows, ("number", "noise t", "error", "s.d.", "within the s.d. told", "rows"))
 
 
 def _condition(condition: object) -> tuple[str, str, str]:

@@ -26,7 +26,8 @@ def train(
 
     data.path names a data file, a data set, or a token file, as data prepare takes and makes them. With
     --init-from the model starts as a copy of another, and what CONFIG leaves out of network, process,
-    conditions and sampling is taken from that.
+    conditions and sampling is taken from that. A classifier takes the vocabulary of MODEL, which
+    it is to guide, and where it is as wide its first blocks.
     """
     from moldiff.config import load
 
@@ -45,13 +46,15 @@ def train(
     facts = published.card.training
     classifier = published.card.kind == "classifier"
     nll = facts["heldout_nats_per_row" if classifier else "heldout_nats_per_token"]
-    what = "cross-entropy {:.4f} nats a row" if classifier else "bound {:.4f} nats a token"
+    what = "loss {:.4f} nats a row" if classifier else "bound {:.4f} nats a token"
     print(
         f"wrote {settings.out}: {published.card.parameters:,} parameters, {facts['steps']} steps, "
         f"{facts['tokens']:,} tokens" + ("" if nll is None else ", held-out " + what.format(nll))
     )
     if classifier:
-        target = f"--target {published.card.conditions[0].name}=high"
+        first = published.card.conditions[0]
+        asked = f"{first.mean:.3g}" if first.kind == "numeric" else "high"
+        target = f"--target {first.name}={asked}"
         guidance = "fudge" if settings.process.name == "autoregressive" else "cbg"
         print(f"next: moldiff generate MODEL --guidance {guidance} --classifier {settings.out} {target}")
     else:

@@ -13,14 +13,14 @@ from torch import nn
 from moldiff import registry
 from moldiff.assembly import build_guidance
 from moldiff.checkpoint import Card
-from moldiff.conditions import ConditionSpec, unasked
+from moldiff.conditions import ConditionSpec, numbers_of, unasked
 from moldiff.config import Setting
 from moldiff.diffusion.process import Formulation, Level, Process
 from moldiff.errors import MoldiffError
 from moldiff.generation.classifiers import NoisyClassifier, load_classifier
 from moldiff.generation.plan import Alike, ByLine, Drawn, Ids, Plan
 from moldiff.generation.request import Request
-from moldiff.targets import Goals, Table
+from moldiff.targets import Goals, Table, usual
 from moldiff.types import Guidance, Modality
 
 
@@ -106,7 +106,7 @@ def table_for(model: Loaded, request: Request) -> Table:
         return model.table
     classifier = _classifier(request)
     if all(condition.name in model.table.properties for condition in classifier.card.conditions):
-        return model.table
+        return usual(model.table, model.card.conditions)
     longest, most = int(classifier.table.lengths.max()), model.card.max_length
     if longest > most:
         raise MoldiffError(
@@ -129,7 +129,7 @@ def guided(model: Loaded, request: Request, setting: Setting) -> Guided:
     form = guide.form or ("token" if model.process.level == "x0" else "exact")
     level = level or ("x0" if form == "token" else "posterior")
     _check_form(model.process, form, level)
-    options: dict[str, Any] = {"scale": setting.scale}
+    options: dict[str, Any] = {"scale": setting.scale, "numbers": numbers_of(classifier.card.conditions)}
     if form == "first-order":
         options["states"] = model.process.num_states
     if form == "token":
@@ -156,7 +156,8 @@ def _fudge(model: Loaded, request: Request, setting: Setting, asked: tuple[Plan,
     base = _base(model, setting, guide.cfg_scale, level)
     conditions = classifier.card.conditions
     fixed = base, classifier.network, len(conditions), model.process.num_tokens
-    built: Guidance = registry.build("guidance", "fudge", *fixed, scale=setting.scale, top_k=guide.top_k)
+    options = {"scale": setting.scale, "top_k": guide.top_k, "numbers": numbers_of(conditions)}
+    built: Guidance = registry.build("guidance", "fudge", *fixed, **options)
     facts = {
         "guidance": "fudge",
         "fudge_top_k": guide.top_k,

@@ -1,4 +1,4 @@
-"""The noisy classifier: a transformer that reads noisy rows and tells classes of the clean ones."""
+"""The noisy classifier: a transformer that tells classes and numbers of clean rows from noisy ones."""
 
 from typing import final
 
@@ -11,13 +11,17 @@ from moldiff.nn.cache import Fork
 from moldiff.nn.embedding import TimeEmbedding
 from moldiff.nn.transformer import Block, TransformerConfig, rotary_angles
 
+#: What is answered of a number: its mean and the logarithm of its standard deviation, which stays in bounds.
+NUMBER, SPREADS = 2, (-4.0, 2.0)
+
 
 @final
 class Classifier(nn.Module):
-    """Log-probabilities of classes for rows of one length, from the mean of their positions' features.
+    """What it makes of rows of one length, from the mean of their positions' features.
 
-    Its slots are what it answers, one head each. Rows are states, or weights over the states, by which a
-    gradient can be taken. A causal one answers at every prefix, from the mean over that prefix.
+    Its slots are what it answers, one head each: the log-probabilities of classes, or of a number the mean
+    and the log s.d. of a normal law. Rows are states, or weights over the states, by which a gradient can be
+    taken. A causal one answers at every prefix, from the mean over that prefix.
     """
 
     edges: nn.Parameter
@@ -27,15 +31,17 @@ class Classifier(nn.Module):
         super().__init__()
         self.config = config
         self.classes = [slot.classes for slot in config.slots]
-        if not self.classes or min(self.classes) < 2:
-            raise MoldiffError(f"classes of a classifier: got {self.classes}, needs labels of 2 or more each")
+        if not self.classes or 1 in self.classes:
+            got = f"got {self.classes}, needs numbers (0), or labels of 2 or more each"
+            raise MoldiffError(f"classes of a classifier: {got}")
         width = config.width
         self.tokens = nn.Embedding(config.num_states, width)
         self.edges = nn.Parameter(torch.empty(2, config.max_length, width))
         self.time = TimeEmbedding(width) if config.time else None
         self.blocks = nn.ModuleList(Block(config, config.time) for _ in range(config.depth))
         self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.head = nn.Linear(width, sum(self.classes))
+        self.sizes = [classes or NUMBER for classes in self.classes]
+        self.head = nn.Linear(width, sum(self.sizes))
         rotation = rotary_angles(config.max_length, width // config.heads, config.grid)
         self.register_buffer("rotation", rotation, persistent=False)
         nn.init.normal_(self.tokens.weight, std=0.02)
@@ -44,7 +50,9 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x_t: Tensor, t: Tensor, fork: int | None = None) -> Tensor:
-        """Log p(y | x_t), (B, C, M) float32, -inf behind a label's last class; causal (B, L, C, M).
+        """Answers (B, C, M) float32; causal (B, L, C, M).
+
+        Of a label log p(y | x_t), -inf behind its last class; of a number its mean and log s.d., then zeros.
 
         Args:
             x_t: (B, L) states, or (B, L, S) weights over the states in a floating type.
@@ -68,7 +76,7 @@ class Classifier(nn.Module):
             return self._answer(self.norm(h.float()), fork)
 
     def _answer(self, h: Tensor, fork: int | None) -> Tensor:
-        """Log-probabilities from features h (B, L, D)."""
+        """Answers from features h (B, L, D)."""
         if self.config.causal:
             first = h[:, :fork]
             seen = torch.arange(1, first.shape[1] + 1, device=h.device, dtype=h.dtype)
@@ -78,10 +86,11 @@ class Classifier(nn.Module):
                 pooled = torch.cat([pooled, paths], 1)
         else:
             pooled = h.mean(1)
-        most = max(self.classes)
-        parts = self.head(pooled).split(self.classes, -1)
-        each = [functional.pad(p.log_softmax(-1), (0, most - p.shape[-1]), value=-torch.inf) for p in parts]
-        return torch.stack(each, -2)
+        answers = []
+        for classes, part in zip(self.classes, self.head(pooled).split(self.sizes, -1), strict=True):
+            law, fill = (part.log_softmax(-1), -torch.inf) if classes else (_bounded(part), 0.0)
+            answers.append(functional.pad(law, (0, max(self.sizes) - law.shape[-1]), value=fill))
+        return torch.stack(answers, -2)
 
     def _edges(self, length: int) -> Tensor:
         """Where a position stands: its distance from the start and, where the end is seen, from the end."""
@@ -92,3 +101,8 @@ class Classifier(nn.Module):
         if self.config.causal:
             return self.edges[0, :length]
         return self.edges[0, :length] + self.edges[1, :length].flip(0)
+
+
+def _bounded(law: Tensor) -> Tensor:
+    """A number's mean and log s.d. (..., 2), the latter within bounds."""
+    return torch.cat([law[..., :1], law[..., 1:].clamp(*SPREADS)], -1)

@@ -1,10 +1,11 @@
-"""Growing a network: trained weights in one with more blocks, tokens, places or conditions."""
+"""Trained weights in another network: one with more blocks, tokens, places or conditions, or a classifier."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from moldiff.nn.classifier import Classifier
 from moldiff.nn.transformer import Transformer
 
 #: Tables with one row a token: what is read, and what is predicted.
@@ -49,6 +50,25 @@ def grow(
     elif given_up:
         state["time.net.2.bias"] = old["time.net.2.bias"] + torch.stack(given_up).sum(0)
     network.load_state_dict(state)
+
+
+@torch.no_grad()
+def borrow(classifier: Classifier, trained: Mapping[str, Tensor]) -> None:
+    """Fills a fresh classifier with a denoiser's embeddings and first blocks, told nothing; its head stays.
+
+    Args:
+        classifier: fresh, of the same vocabulary, width and heads, with as many places or more.
+        trained: the state of the denoiser.
+    """
+    fresh = classifier.state_dict()
+    old = {name: value.to(torch.float32) for name, value in trained.items() if not name.startswith("head.")}
+    edges = _more_places(old.pop("edges"), fresh["edges"].shape[1])
+    if "conditions.null" in old:
+        nothing = old["conditions.null"].sum(0)
+        edges[0] += nothing if classifier.time is None else 0
+        if "time.net.2.bias" in old:
+            old["time.net.2.bias"] = old["time.net.2.bias"] + nothing
+    classifier.load_state_dict({**fresh, **{n: v for n, v in old.items() if n in fresh}, "edges": edges})
 
 
 def _more_tokens(old: Tensor, fresh: Tensor, known: int) -> Tensor:

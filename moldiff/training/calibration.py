@@ -1,4 +1,4 @@
-"""How far a classifier of noisy rows can be trusted: ranking and calibration on held-out rows."""
+"""How far a classifier of noisy rows can be trusted: ranking, error and calibration on held-out rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from moldiff.checkpoint import Reliability
-from moldiff.conditions import ConditionSpec, encode_all
+from moldiff.checkpoint import Accuracy, Reliability
+from moldiff.conditions import ConditionSpec, NumericCondition, encode_all
 from moldiff.diffusion.classification import framed
 from moldiff.diffusion.process import Formulation, Process
 from moldiff.diffusion.random import RowRandom, Stream
-from moldiff.nn.classifier import Classifier
+from moldiff.nn.classifier import NUMBER, Classifier
 from moldiff.training.intake import properties
 
 Floats = NDArray[np.float64]
@@ -31,24 +31,33 @@ SEED = 0
 
 def reliability(
     network: Classifier, process: Formulation, data: Any, conditions: Sequence[ConditionSpec]
-) -> tuple[Reliability, ...]:
-    """One entry a label and noise level, measured on the held-out rows; none where nothing is held out.
+) -> dict[str, tuple[Reliability | Accuracy, ...]]:
+    """What a card says of classes, ``reliability``, and of numbers, ``accuracy``, on the held-out rows.
+
+    One entry a label and noise level; none where nothing is held out.
 
     A causal classifier is shown clean beginnings instead, at level t the first 1 - t of a row.
     """
     rows = np.flatnonzero(data.heldout)[:MOST]
     if not len(rows):
-        return ()
+        return {}
     known = properties(data)
     labels = encode_all(conditions, {name: values[rows] for name, values in known.items()}, len(rows))
-    found = []
+    found: dict[str, list[Reliability | Accuracy]] = {"reliability": [], "accuracy": []}
     for number, t in enumerate(LEVELS):
-        chance = predicted(network, process, (data.padded()[rows], data.lengths[rows]), (number, t))
+        told = predicted(network, process, (data.padded()[rows], data.lengths[rows]), (number, t))
         for place, condition in enumerate(conditions):
             there = np.isfinite(labels[:, place])
-            if there.any():
-                found.append(_entry(condition.name, t, labels[there, place], chance[there, place]))
-    return tuple(sorted(found, key=lambda entry: (entry.name, entry.t)))
+            if not there.any():
+                continue
+            known, said = labels[there, place], told[there, place]
+            if isinstance(condition, NumericCondition):
+                found["accuracy"].append(_accuracy(condition, t, known, said))
+            else:
+                found["reliability"].append(_entry(condition.name, t, known, np.exp(said[:, 1])))
+    return {
+        part: tuple(sorted(each, key=lambda entry: (entry.name, entry.t))) for part, each in found.items()
+    }
 
 
 @torch.no_grad()
@@ -58,7 +67,7 @@ def predicted(
     rows: tuple[NDArray[Any], NDArray[Any]],
     level: tuple[int, float],
 ) -> Floats:
-    """Chances (N, C) of class 1 of each label, for rows noised to a level.
+    """A classifier's answers (N, C, M) for rows noised to a level.
 
     Args:
         network: the classifier.
@@ -68,7 +77,7 @@ def predicted(
     """
     tokens, lengths = rows
     number, t = level
-    out = np.full((len(lengths), len(network.classes)), np.nan)
+    out = np.full((len(lengths), len(network.classes), max(NUMBER, *network.classes)), np.nan)
     device = next(network.parameters()).device
     training = network.training
     network.eval()
@@ -79,10 +88,10 @@ def predicted(
             ids = torch.from_numpy(index).to(device)
             uniform = RowRandom(SEED).uniform(ids, number, 2 * length, Stream.NOISE)
             x_t = process.q_sample(x_0, times, torch.stack(uniform.chunk(2, dim=1)))
-            log_p = network(x_t, times)
+            told = network(x_t, times)
         else:
-            log_p = network(framed(x_0, process.num_tokens), times)[:, round((1 - t) * length)]
-        out[index] = log_p[..., 1].exp().double().cpu().numpy()
+            told = network(framed(x_0, process.num_tokens), times)[:, round((1 - t) * length)]
+        out[index] = told.double().cpu().numpy()
     network.train(training)
     return out
 
@@ -93,6 +102,20 @@ def _parts(lengths: NDArray[Any]) -> Iterator[tuple[NDArray[np.int64], int]]:
         index = np.flatnonzero(lengths == length)
         for part in np.array_split(index, -(-len(index) * int(length) // AT_ONCE)):
             yield part, int(length)
+
+
+def _accuracy(condition: NumericCondition, t: float, numbers: Floats, told: Floats) -> Accuracy:
+    """What standardised numbers (N,) and the means and log s.d. (N, 2) told of them come to."""
+    away = numbers - told[:, 0]
+    unit = float(condition.std or 1.0)
+    return Accuracy(
+        name=condition.name,
+        t=t,
+        rows=len(numbers),
+        spread=unit * float(numbers.std()),
+        error=unit * float(np.sqrt(np.square(away).mean())),
+        within=float((np.abs(away) <= np.exp(told[:, 1])).mean()),
+    )
 
 
 def _entry(name: str, t: float, labels: Floats, chance: Floats) -> Reliability:

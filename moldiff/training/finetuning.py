@@ -17,12 +17,14 @@ from moldiff.checkpoint import Card, Checkpoint, Origin, find, parse_card, read_
 from moldiff.conditions import ConditionSpec
 from moldiff.config import DataConfig, NetworkConfig, ProcessConfig, TrainConfig
 from moldiff.errors import MoldiffError
-from moldiff.nn.growth import grow
-from moldiff.nn.transformer import Transformer
+from moldiff.nn.classifier import Classifier
+from moldiff.nn.growth import borrow, grow
+from moldiff.nn.transformer import Transformer, TransformerConfig
 from moldiff.training.resuming import read_state
 
 Floats = NDArray[np.float64]
 Conditions = tuple[ConditionSpec, ...]
+Network = Transformer | Classifier
 
 
 class Start(Protocol):
@@ -49,7 +51,7 @@ class Start(Protocol):
         """The longest row of the network, for data with rows up to ``longest``."""
         ...
 
-    def fill(self, network: Transformer, conditions: Conditions) -> None:
+    def fill(self, network: Network, conditions: Conditions) -> None:
         """Gives a fresh network its first weights."""
         ...
 
@@ -81,7 +83,7 @@ class Scratch:
     def places(self, longest: int) -> int:
         return longest
 
-    def fill(self, network: Transformer, conditions: Conditions) -> None:
+    def fill(self, network: Network, conditions: Conditions) -> None:
         """Leaves the network fresh."""
 
     def origin(self, data: Any) -> Origin | None:
@@ -154,9 +156,9 @@ class FromModel:
         """The longest row of the data or of the model."""
         return max(longest, self.card.max_length)
 
-    def fill(self, network: Transformer, conditions: Conditions) -> None:
+    def fill(self, network: Network, conditions: Conditions) -> None:
         """Gives a network the model's weights."""
-        if self.weights:
+        if self.weights and isinstance(network, Transformer):
             grow(network, self.weights, self._known, self._slots(conditions))
 
     def origin(self, data: Any) -> Origin:
@@ -194,7 +196,66 @@ class FromModel:
         return [places.get((c.kind, c.name)) for c in conditions]
 
 
-def start(init_from: str | None) -> Start:
+@final
+@dataclass(frozen=True)
+class Guide:
+    """A published model that a classifier is to guide: its vocabulary and, where they fit, its first blocks.
+
+    Args:
+        card: its card.
+        weights: its weights; empty where the run is resumed.
+    """
+
+    card: Card
+    weights: dict[str, Tensor]
+
+    def settings(self, config: TrainConfig) -> TrainConfig:
+        """The configuration with the model's kind of tokens; MoldiffError where it asks for another noise."""
+        theirs = self.card.config.process
+        if config.process.name != theirs.name:
+            got = f"got {config.process.name}, but {self.card.name} is {theirs.name}"
+            raise MoldiffError(f"process.name: {got}")
+        # An answer that is told the time has to be told it by the model's schedule.
+        process = theirs if config.network.time else config.process
+        return config.model_copy(update={"data": _data(config.data, self.card), "process": process})
+
+    def tokens(self, data: Any) -> Any:
+        """The tokens under the model's ids; MoldiffError where the model lacks some of them."""
+        own = FromModel(self.card, {})
+        found = own.tokens(data)
+        added = own.origin(found).tokens_added
+        if added:
+            raise MoldiffError(
+                f"--init-from: the data have tokens that {self.card.name} lacks: {' '.join(added)}"
+            )
+        return found
+
+    def conditions(self, fitted: Conditions, properties: dict[str, Floats]) -> Conditions:
+        return fitted
+
+    def places(self, longest: int) -> int:
+        return max(longest, self.card.max_length)
+
+    def fill(self, network: Network, conditions: Conditions) -> None:
+        """Gives a classifier of the model's width its embeddings and first blocks; leaves another fresh."""
+        if self.weights and isinstance(network, Classifier) and self._fits(network.config):
+            borrow(network, self.weights)
+
+    def origin(self, data: Any) -> Origin:
+        """The model's name and hash."""
+        return Origin(name=self.card.name, sha256=self.card.sha256)
+
+    def line(self, data: Any, conditions: Conditions) -> str:
+        """The model's name and hash."""
+        return f"to guide {self.card.name} (sha256 {self.card.sha256[:12]}), in its vocabulary"
+
+    def _fits(self, size: TransformerConfig) -> bool:
+        """Whether the model's blocks are those of a network of this size."""
+        own = self.card.config.network
+        return (own.width, own.heads) == (size.width, size.heads)
+
+
+def start(init_from: str | None, task: str = "denoiser") -> Start:
     """Where a new run starts: from the model of a bundled name or in a folder, or from scratch.
 
     Raises:
@@ -213,10 +274,10 @@ def start(init_from: str | None) -> Start:
     fault = misfit(network_config(card.config, process, card.max_length, card.conditions), weights)
     if fault is not None:
         raise MoldiffError(f"model {card.name}: its weights do not fit its card ({fault})")
-    return FromModel(card, weights)
+    return _start(card, weights, task)
 
 
-def resumed(checkpoint: Path, init_from: str | None) -> Start:
+def resumed(checkpoint: Path, init_from: str | None, task: str = "denoiser") -> Start:
     """Where the run with this training checkpoint started; the model itself need not be there any more.
 
     Raises:
@@ -230,7 +291,12 @@ def resumed(checkpoint: Path, init_from: str | None) -> Start:
     card = parse_card(str(text).encode("utf-8", "replace"), f"checkpoint {checkpoint}")
     if init_from is not None and _sha256(init_from) not in (card.sha256, None):
         raise MoldiffError(f"--init-from: got {init_from}, but this run started from another, {card.name}")
-    return FromModel(card, {})
+    return _start(card, {}, task)
+
+
+def _start(card: Card, weights: dict[str, Tensor], task: str) -> Start:
+    """What a run of a task takes from a model."""
+    return Guide(card, weights) if task == "classifier" else FromModel(card, weights)
 
 
 def _sha256(model: str) -> str | None:

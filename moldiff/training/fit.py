@@ -46,7 +46,8 @@ def run(
     """Trains a configuration and publishes the model in its folder; ``say`` is told what is read.
 
     Args:
-        init_from: the model to start from, a bundled name or a folder; None starts from scratch.
+        init_from: the model to start from, a bundled name or a folder; None starts from scratch. A
+            classifier takes over what goes with the model that it is to guide.
 
     Raises:
         MoldiffError: no data, nothing to resume, a run already there and ``resume`` not asked for, or a model
@@ -54,9 +55,10 @@ def run(
         KeyboardInterrupt: from the keyboard; the run can be resumed from its last checkpoint.
     """
     checkpoint = _checkpoint(config, resume)
-    if config.task == "classifier" and init_from is not None:
-        raise MoldiffError(f"--init-from: got {init_from}, but a classifier starts from scratch")
-    start = finetuning.start(init_from) if checkpoint is None else finetuning.resumed(checkpoint, init_from)
+    if checkpoint is None:
+        start = finetuning.start(init_from, config.task)
+    else:
+        start = finetuning.resumed(checkpoint, init_from, config.task)
     config = start.settings(config)
     rehearse(config)
     trainer = build_trainer(config)
@@ -83,7 +85,7 @@ def run(
     published = publish(config, data, conditions, network, facts, start.origin(data))
     if isinstance(network, Classifier):
         found_on = reliability(network, process, data, conditions)
-        published = replace(published, card=published.card.model_copy(update={"reliability": found_on}))
+        published = replace(published, card=published.card.model_copy(update=found_on))
     if trainer.is_global_zero:
         published.save(config.out)
     return published
@@ -112,7 +114,7 @@ def _network(
         network = build_classifier(config, process, places + frame, conditions)
     else:
         network = build_network(config, process, places, conditions)
-        start.fill(network, conditions)
+    start.fill(network, conditions)
     if config.compile and compiles(pick_device(config.device)):
         compile_blocks(network)
     return network

@@ -35,13 +35,13 @@ def rehearse(config: TrainConfig) -> None:
 
 def _classifier(config: TrainConfig) -> None:
     """Refuses what a classifier cannot be asked, and what does not go with one."""
-    words = {"numeric": "number", "category": "category"}
-    others = [f"{spec.name} as a {words[spec.kind]}" for spec in config.conditions if spec.kind != "class"]
+    others = [f"{spec.name} as a category" for spec in config.conditions if spec.kind == "category"]
     if others or not config.conditions:
         got = others[0] if others else "none"
-        raise MoldiffError(f"conditions: got {got}, a classifier needs classes: {{kind: class, name: qed}}")
+        forms = "{kind: class, name: qed} or {kind: numeric, name: qed}"
+        raise MoldiffError(f"conditions: got {got}, a classifier needs classes or numbers: {forms}")
     if len({spec.name for spec in config.conditions}) < len(config.conditions):
-        raise MoldiffError("conditions: got a property twice, a classifier needs one class of each")
+        raise MoldiffError("conditions: got a property twice, a classifier needs one answer of each")
     for name in ("correction", "reward"):
         if getattr(config, name) is not None:
             raise MoldiffError(f"{name}: got one with task: classifier, it goes with a denoiser only")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from moldiff import registry
 from moldiff.assembly import build_objective
 from moldiff.checkpoint import Card
-from moldiff.conditions import always_told
+from moldiff.conditions import always_told, numbers_of
 from moldiff.config import OptimizerConfig, TrainConfig
 from moldiff.diffusion.classification import ClassifierObjective, PrefixObjective
 from moldiff.diffusion.objective import Batch, DiffusionObjective, Objective
@@ -55,7 +55,10 @@ def objective_of(
     """
     base = build_objective(process, random, config.t_min)
     if config.task == "classifier":
-        return PrefixObjective(process.num_tokens) if process.causal else ClassifierObjective(base)
+        numbers = numbers_of(config.conditions)
+        if process.causal:
+            return PrefixObjective(process.num_tokens, numbers)
+        return ClassifierObjective(base, numbers)
     if config.correction is not None and not isinstance(base, DiffusionObjective):
         raise MoldiffError(f"correction: got one with {config.process.name}, it trains masked models only")
     data = base if config.correction is None else SelfCorrection(base, **config.correction.model_dump())

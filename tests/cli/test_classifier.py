@@ -233,7 +233,10 @@ def test_nothing_is_generated_from_a_classifier_nor_trained_on_from_one(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["conditions=[{kind: numeric, name: qed}]"], "got qed as a number, a classifier needs classes"),
+        (
+            ["conditions=[{kind: category, name: writing}]"],
+            "got writing as a category, a classifier needs classes or numbers",
+        ),
         (["conditions=[]"], "got none, a classifier needs classes"),
         (["process.name=uniform"], "network.time: got false"),
         (

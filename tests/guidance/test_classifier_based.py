@@ -10,12 +10,13 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 
 from moldiff.diffusion.categorical import normalise, one_hot, safe_log
+from moldiff.diffusion.classification import log_likelihoods
 from moldiff.diffusion.ordered import OrderedSampler, Surest
 from moldiff.diffusion.process import Masked, Process, Uniform
 from moldiff.diffusion.sampler import FirstHittingSampler, Sampler
 from moldiff.diffusion.walk import Unguided, given
 from moldiff.errors import MoldiffError
-from moldiff.guidance.classifier_based import Exact, FirstOrder, TokenChoice, log_likelihood
+from moldiff.guidance.classifier_based import Exact, FirstOrder, TokenChoice
 from moldiff.guidance.classifier_free import ClassifierFree, combine
 from moldiff.guidance.completable import Completable
 from moldiff.nn.cost import count_forwards
@@ -367,12 +368,33 @@ def test_scales_that_are_none_and_rows_without_classes_are_refused() -> None:
             TokenChoice(Unguided(), Network(4, 1), 2, scale)
     log_p, x_t, t, _ = a_case(5)
     for cond in (None, torch.ones(4, 1)):
-        with pytest.raises(MoldiffError, match="carry no classes"):
+        with pytest.raises(MoldiffError, match="carry nothing asked"):
             Exact(Unguided(), Network(5, 3), 2)(asker(log_p, cond), x_t, t)
 
 
 def test_the_likelihood_is_that_of_all_labels_asked() -> None:
     log_p = torch.tensor([[[0.2, 0.8], [0.6, 0.4]]]).log()
     for asked, want in (([1.0, 0.0], 0.48), ([math.nan, 1.0], 0.4), ([math.nan, math.nan], 1.0)):
-        assert float(log_likelihood(log_p, torch.tensor([asked])).exp()) == pytest.approx(want)
+        assert float(log_likelihoods(log_p, torch.tensor([asked])).sum().exp()) == pytest.approx(want)
     assert given(None) is None
+
+
+def test_numbers_weigh_tokens_by_the_normal_law_within_the_tolerance() -> None:
+    """Label 0 is a class, label 1 a number, whose mean and log s.d. the network tells."""
+    (log_p, x_t, t, asked), network = a_case(5), Network(5, 3)
+    asked = asked * torch.tensor([1.0, 0.7])
+
+    def classifier(x: Tensor, when: Tensor) -> Tensor:
+        return network(x, when).clamp(min=-2)
+
+    def told(x: Tensor, when: Tensor) -> Tensor:
+        answer = classifier(x, when)
+        law = torch.distributions.Normal(answer[:, 1, 0], (answer[:, 1, 1].exp() ** 2 + 0.09).sqrt())
+        # As classes: what is asked of a number is the one whose log-probability is the log-density.
+        number = torch.stack([law.log_prob(torch.zeros(())), law.log_prob(torch.tensor(0.7))], -1)
+        return torch.stack([answer[:, 0], number], 1)
+
+    want = by_hand((log_p, x_t, t, (asked > 0).double().masked_fill(asked.isnan(), math.nan)), told, 2.0)
+    for form in (Exact, TokenChoice):
+        found = form(Unguided(), classifier, 2, 2.0, 7, (1,), 0.3)(asker(log_p, asked), x_t, t)
+        torch.testing.assert_close(found, want, rtol=0, atol=1e-6)

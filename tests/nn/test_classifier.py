@@ -6,7 +6,7 @@ from torch import Tensor
 
 from moldiff.diffusion.categorical import one_hot
 from moldiff.errors import MoldiffError
-from moldiff.nn.classifier import Classifier
+from moldiff.nn.classifier import SPREADS, Classifier
 from moldiff.nn.cost import count_forwards
 from moldiff.nn.embedding import ConditionSlot
 from moldiff.nn.transformer import TransformerConfig
@@ -70,6 +70,28 @@ def test_each_label_has_its_own_law_and_short_ones_are_filled_with_the_impossibl
     torch.testing.assert_close(answer.exp().sum(-1), torch.ones(5, 2))
 
 
+def test_a_number_is_answered_by_a_mean_and_a_bounded_spread() -> None:
+    net, (x, t) = network(0, 3, 0), rows()
+    answer = net(x, t)
+    assert answer.shape == (5, 3, 3)
+    assert not answer[:, [0, 2], 2].any()
+    torch.testing.assert_close(answer[:, 1].exp().sum(-1), torch.ones(5))
+    with torch.no_grad():
+        net.head.bias.fill_(100.0)
+    assert net(x, t)[:, [0, 2], 1].eq(SPREADS[1]).all()
+    assert net(x, t)[:, [0, 2], 0].gt(SPREADS[1]).all()
+    # Numbers alone need no room for classes.
+    assert network(0)(x, t).shape == (5, 1, 2)
+
+
+def test_numbers_are_answered_at_every_prefix_and_at_what_may_follow() -> None:
+    net, (x, t) = network(0, 2, causal=True), rows()
+    paths = net(x, t, 4)
+    for place in range(4, LENGTH):
+        row = torch.cat([x[:, :4], x[:, place : place + 1]], 1)
+        torch.testing.assert_close(paths[:, place], net(row, t)[:, 4], rtol=1e-4, atol=1e-5)
+
+
 def test_a_causal_one_answers_from_the_prefix_alone_whatever_follows() -> None:
     net, (x, t) = network(causal=True), rows()
     whole, part = net(x, t), net(x[:, :4], t)
@@ -108,7 +130,7 @@ def test_forwards_over_states_and_over_weights_cost_the_same() -> None:
 
 
 def test_what_it_cannot_answer_or_read_is_refused() -> None:
-    for classes in ((0,), (2, 0), (1,)):
+    for classes in ((1,), (2, 1)):
         with pytest.raises(MoldiffError, match="classes of a classifier: got"):
             network(*classes)
     with pytest.raises(MoldiffError, match="classes of a classifier"):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from moldiff.nn.classifier import Classifier
 from moldiff.nn.embedding import ConditionSlot
-from moldiff.nn.growth import grow
+from moldiff.nn.growth import borrow, grow
 from moldiff.nn.transformer import Transformer, TransformerConfig
 
 CLASS, NUMBER = ConditionSlot(classes=2), ConditionSlot()
@@ -136,3 +137,23 @@ def test_nothing_new_is_the_same_network() -> None:
     new = Transformer(old.config)
     grow(new, old.state_dict(), KNOWN, [0])
     assert all(torch.equal(weights, old.state_dict()[name]) for name, weights in new.state_dict().items())
+
+
+@pytest.mark.parametrize(("time", "slots"), [(False, ()), (False, (CLASS, NUMBER)), (True, (NUMBER,))])
+def test_a_classifier_with_all_blocks_of_a_denoiser_sees_what_that_sees(
+    time: bool, slots: tuple[ConditionSlot, ...]
+) -> None:
+    old = random(KNOWN, 3, time=time, slots=slots)
+    size = TransformerConfig(
+        KNOWN, KNOWN + 1, 5, width=8, depth=2, heads=2, slots=(ConditionSlot(KNOWN),), time=time
+    )
+    new = Classifier(size).eval()
+    borrow(new, old.state_dict())
+    new.head.load_state_dict({"weight": old.head.weight, "bias": old.head.bias})
+    x, t = torch.tensor(list(product(range(KNOWN + 1), repeat=3))), torch.full((64,), 0.3)
+    seen = []
+    hook = old.head.register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    old(x, t)
+    hook.remove()
+    want = old.head(seen[0].mean(1)).log_softmax(-1)
+    torch.testing.assert_close(new(x, t)[:, 0], want, rtol=1e-4, atol=1e-5)
