@@ -97,6 +97,22 @@ class Accuracy(_Section):
     within: float
 
 
+class GuidedBy(_Section):
+    """The classifier that guides a model where something is asked and not said how, and how it does.
+
+    Attributes:
+        classifier: its bundled name.
+        scale: the exponent of what it says.
+        cfg_scale: the scale at which the model itself is told too; 0 does not tell it.
+        top_p: the mass of the tokens that it is asked about, of masks.
+    """
+
+    classifier: str
+    scale: float = Field(default=1.0, ge=0)
+    cfg_scale: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
 class Origin(_Section):
     """The model that a fine-tuned one started from, and the tokens that its data added to the vocabulary."""
 
@@ -135,6 +151,7 @@ class Card(_Section):
     accuracy: tuple[Accuracy, ...] = ()
     origin: Origin | None = None
     shared: Shared | None = None
+    guided_by: GuidedBy | None = None
 
     @property
     def kind(self) -> Literal["denoiser", "classifier"]:

@@ -105,14 +105,15 @@ def table_of(arrays: Mapping[str, Tensor], names: Sequence[str], model: str) -> 
     return Table(arrays["lengths"].to(torch.int64).numpy(), properties)
 
 
-def usual(table: Table, conditions: Sequence[ConditionSpec]) -> Table:
-    """The rows that are what the network is told where nothing is asked, without these properties."""
-    told = [spec for spec in conditions if isinstance(spec, CategoryCondition) and spec.always is not None]
+def as_told(table: Table, conditions: Sequence[ConditionSpec], targets: Sequence[Target] = ()) -> Table:
+    """The rows that are what the network is always told, or told by targets; without these properties."""
+    told = {spec.name: spec.always for spec in conditions if isinstance(spec, CategoryCondition)}
+    told = {name: label for name, label in told.items() if label is not None}
+    told |= {target.name: target.label for target in targets}
     rows = np.ones(len(table.lengths), dtype=bool)
-    for spec in told:
-        rows &= table.properties[spec.name] == spec.always
-    names = {spec.name for spec in told}
-    kept = {name: values[rows] for name, values in table.properties.items() if name not in names}
+    for name, label in told.items():
+        rows &= table.properties[name] == label
+    kept = {name: values[rows] for name, values in table.properties.items() if name not in told}
     return Table(table.lengths[rows], kept)
 
 

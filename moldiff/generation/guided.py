@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -12,15 +13,15 @@ from torch import nn
 
 from moldiff import registry
 from moldiff.assembly import build_guidance
-from moldiff.checkpoint import Card
-from moldiff.conditions import ConditionSpec, numbers_of, unasked
+from moldiff.checkpoint import Card, GuidedBy, find, read_card
+from moldiff.conditions import ConditionSpec, always_told, numbers_of, unasked
 from moldiff.config import Setting
 from moldiff.diffusion.process import Formulation, Level, Process
 from moldiff.errors import MoldiffError
 from moldiff.generation.classifiers import NoisyClassifier, load_classifier
 from moldiff.generation.plan import Alike, ByLine, Drawn, Ids, Plan
-from moldiff.generation.request import Request
-from moldiff.targets import Goals, Table, usual
+from moldiff.generation.request import GuidanceName, Guide, Request
+from moldiff.targets import Goals, Table, as_told, parse
 from moldiff.types import Guidance, Modality
 
 
@@ -70,11 +71,22 @@ class Guided:
 
 
 def resolved(model: Loaded, request: Request) -> Request:
-    """The request with its classifier loaded; MoldiffError where it is none, or not one for this model."""
+    """The request with its guidance in full and its classifier loaded.
+
+    Raises:
+        MoldiffError: no classifier where one is needed, or one that is none, or not for this model.
+    """
+    request = _completed(model.card, request)
     guide = request.guide
     if guide.name == "cfg":
         return request
     found = guide.classifier
+    if found is None:
+        kind = " process.name=autoregressive" if guide.name == "fudge" else ""
+        raise MoldiffError(
+            f"guidance {guide.name}: got no classifier; name one that "
+            f"moldiff train classifier data.path=FILE{kind} has trained"
+        )
     if not isinstance(found, NoisyClassifier):
         found = load_classifier(str(found), str(model.device))
     if found.device != model.device:
@@ -84,20 +96,59 @@ def resolved(model: Loaded, request: Request) -> Request:
     return replace(request, guide=replace(guide, classifier=found))
 
 
+def _completed(card: Card, request: Request) -> Request:
+    """The request with what a model's card says of its guidance, where the request leaves it open.
+
+    A classifier that the card names guides where nothing is said of guidance and it knows all that is asked,
+    or where guidance by a classifier is asked for and none is named.
+    """
+    guide, own = request.guide, card.guided_by
+    name: GuidanceName = "fudge" if card.config.process.name == "autoregressive" else "cbg"
+    open_ = guide == Guide() and request.scale is None and request.level is None
+    takes = guide.name == name and guide.classifier is None
+    if own is None or not request.asks or not (takes or (open_ and _knows(own, card, request))):
+        return replace(request, guide=replace(guide, name=guide.name or "cfg"))
+    left: dict[str, Any] = {"classifier": own.classifier, "cfg_scale": own.cfg_scale}
+    if name == "cbg" and guide.form in (None, "token"):
+        left["top_p"] = own.top_p
+    left = {key: value for key, value in left.items() if getattr(guide, key) is None}
+    scale = own.scale if request.scale is None else request.scale
+    return replace(request, guide=replace(guide, name=name, **left), scale=scale)
+
+
+def _knows(own: GuidedBy, card: Card, request: Request) -> bool:
+    """Whether a model's own classifier knows every number that is asked for."""
+    numbers = {spec.name for spec in read_card(find(own.classifier)).conditions if spec.kind == "numeric"}
+    if request.targets_from is not None:
+        return set(request.targets_from.cells) <= numbers
+    values = dict(text.replace(" ", "").partition("=")[::2] for text in _asked(card, request)[1])
+    return bool(values) and set(values) <= numbers and not {"high", "low"} & set(values.values())
+
+
+def _asked(card: Card, request: Request) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The targets that say what the network is always told, such as how an item is written, and the rest."""
+    told = {card.conditions[slot].name for slot in always_told(card.conditions)}
+    which = [text.partition("=")[0].strip() in told for text in request.targets]
+    others = [not always for always in which]
+    return tuple(compress(request.targets, which)), tuple(compress(request.targets, others))
+
+
 def plan_of(model: Loaded, request: Request) -> Plan:
     """What a request asks of each row; MoldiffError where the model does not know it."""
     if request.guide.name == "cfg":
-        return _plan(model.table, model.card.conditions, request)
-    classifier = _classifier(request)
-    classes = classifier.card.conditions
-    told = None
+        return _plan(model.table, model.card.conditions, request, request.targets)
+    classifier, card = _classifier(request), model.card
+    always, others = _asked(card, request)
+    told: Plan | None = None
     if request.guide.cfg_scale:
-        told = _plan(model.table, model.card.conditions, request)
+        told = _plan(model.table, card.conditions, request, request.targets)
+    elif always:  # is told without guidance too
+        told = Alike(model.table, card.conditions, always)
     try:
-        asked = _plan(table_for(model, request), classes, request)
+        asked = _plan(table_for(model, request), classifier.card.conditions, request, others)
     except MoldiffError as error:
         raise MoldiffError(f"classifier {classifier.card.name}: {error}") from None
-    return Both(asked, told, model.card.conditions)
+    return Both(asked, told, card.conditions)
 
 
 def table_for(model: Loaded, request: Request) -> Table:
@@ -106,7 +157,9 @@ def table_for(model: Loaded, request: Request) -> Table:
         return model.table
     classifier = _classifier(request)
     if all(condition.name in model.table.properties for condition in classifier.card.conditions):
-        return usual(model.table, model.card.conditions)
+        always = _asked(model.card, request)[0]
+        told = [parse(text, model.card.conditions, model.table) for text in always]
+        return as_told(model.table, model.card.conditions, told)
     longest, most = int(classifier.table.lengths.max()), model.card.max_length
     if longest > most:
         raise MoldiffError(
@@ -133,15 +186,15 @@ def guided(model: Loaded, request: Request, setting: Setting) -> Guided:
     if form == "first-order":
         options["states"] = model.process.num_states
     if form == "token":
-        options["top_p"] = guide.top_p
-    base = _base(model, setting, guide.cfg_scale, level)
+        options["top_p"] = guide.top_p or 1.0
+    base = _base(model, setting, guide.cfg_scale or 0.0, level)
     labels = len(classifier.card.conditions)
     built: Guidance = registry.build("guidance", f"cbg-{form}", base, classifier.network, labels, **options)
     facts = {
         "guidance": "cbg",
         "cbg_form": form,
-        "cbg_top_p": guide.top_p,
-        "cfg_scale": guide.cfg_scale,
+        "cbg_top_p": guide.top_p or 1.0,
+        "cfg_scale": guide.cfg_scale or 0.0,
         "classifier": classifier.card.name,
         "classifier_sha256": classifier.card.sha256,
     }
@@ -153,7 +206,7 @@ def _fudge(model: Loaded, request: Request, setting: Setting, asked: tuple[Plan,
     classifier, guide, level = _classifier(request), request.guide, request.level
     if not model.process.causal:
         raise MoldiffError("guidance fudge: got a model of noise, it takes autoregressive ones; use cfg, cbg")
-    base = _base(model, setting, guide.cfg_scale, level)
+    base = _base(model, setting, guide.cfg_scale or 0.0, level)
     conditions = classifier.card.conditions
     fixed = base, classifier.network, len(conditions), model.process.num_tokens
     options = {"scale": setting.scale, "top_k": guide.top_k, "numbers": numbers_of(conditions)}
@@ -161,7 +214,7 @@ def _fudge(model: Loaded, request: Request, setting: Setting, asked: tuple[Plan,
     facts = {
         "guidance": "fudge",
         "fudge_top_k": guide.top_k,
-        "cfg_scale": guide.cfg_scale,
+        "cfg_scale": guide.cfg_scale or 0.0,
         "classifier": classifier.card.name,
         "classifier_sha256": classifier.card.sha256,
     }
@@ -184,10 +237,12 @@ def _base(model: Loaded, setting: Setting, scale: float, level: Level | None) ->
     return build_guidance(*made, scale=scale, complete=setting.complete, level=level)
 
 
-def _plan(table: Table, conditions: Sequence[ConditionSpec], request: Request) -> Plan:
+def _plan(
+    table: Table, conditions: Sequence[ConditionSpec], request: Request, targets: Sequence[str]
+) -> Plan:
     if request.targets_from is not None:
         return ByLine(table, conditions, request.targets_from)
-    return Alike(table, conditions, request.targets)
+    return Alike(table, conditions, targets)
 
 
 def _classifier(request: Request) -> NoisyClassifier:

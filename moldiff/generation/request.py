@@ -23,13 +23,13 @@ from moldiff.types import Given, Template
 PRECISIONS = ("auto", "bf16", "fp32")
 GuidanceName = Literal["cfg", "cbg", "fudge"]
 CbgForm = Literal["token", "exact", "first-order"]
-#: By option of ``Guide``: how it is called, what it is where nothing is said, and the guidances that take it.
-_GUIDE_OPTIONS: dict[str, tuple[str, Any, tuple[GuidanceName, ...]]] = {
-    "classifier": ("classifier", None, ("cbg", "fudge")),
-    "form": ("cbg form", None, ("cbg",)),
-    "top_p": ("cbg top-p", 1.0, ("cbg",)),
-    "top_k": ("fudge top-k", None, ("fudge",)),
-    "cfg_scale": ("cfg scale", 0.0, ("cbg", "fudge")),
+#: By option of ``Guide``: how it is called, and the guidances that take it.
+_GUIDE_OPTIONS: dict[str, tuple[str, tuple[GuidanceName, ...]]] = {
+    "classifier": ("classifier", ("cbg", "fudge")),
+    "form": ("cbg form", ("cbg",)),
+    "top_p": ("cbg top-p", ("cbg",)),
+    "top_k": ("fudge top-k", ("fudge",)),
+    "cfg_scale": ("cfg scale", ("cbg", "fudge")),
 }
 #: For distinct samples, how many are drawn at most for each that is wanted.
 DRAWS = 20
@@ -40,7 +40,7 @@ MOST = 10**15
 @final
 @dataclass(frozen=True)
 class Guide:
-    """Which guidance pushes rows towards their targets.
+    """Which guidance pushes rows towards their targets; what is None is the model's own.
 
     Args:
         name: ``cfg``, classifier-free; ``cbg``, by a classifier of noisy rows that knows the targets; or
@@ -53,38 +53,30 @@ class Guide:
             tell it.
     """
 
-    name: GuidanceName = "cfg"
+    name: GuidanceName | None = None
     classifier: Any = None
     form: CbgForm | None = None
-    top_p: float = 1.0
+    top_p: float | None = None
     top_k: int | None = None
-    cfg_scale: float = 0.0
+    cfg_scale: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not go together."""
-        if self.name not in get_args(GuidanceName):
+        if self.name not in (None, *get_args(GuidanceName)):
             raise unknown("guidance", self.name, get_args(GuidanceName))
-        for option, (what, default, takers) in _GUIDE_OPTIONS.items():
+        for option, (what, takers) in _GUIDE_OPTIONS.items():
             got = getattr(self, option)
-            if got != default and self.name not in takers:
+            if got is not None and self.name not in takers:
                 raise MoldiffError(f"{what}: got {got}, it goes with guidance {' or '.join(takers)} only")
-        if self.name == "cfg":
-            return
-        if self.classifier is None:
-            kind = " process.name=autoregressive" if self.name == "fudge" else ""
-            raise MoldiffError(
-                f"guidance {self.name}: got no classifier; name one that "
-                f"moldiff train classifier data.path=FILE{kind} has trained"
-            )
         if self.top_k is not None and self.top_k < 1:
             raise MoldiffError(f"fudge top-k: got {self.top_k}, must be at least 1")
         if self.form not in (None, *get_args(CbgForm)):
             raise unknown("cbg form", self.form, get_args(CbgForm))
-        if not 0 < self.top_p <= 1:
+        if self.top_p is not None and not 0 < self.top_p <= 1:
             raise MoldiffError(f"cbg top-p: got {self.top_p}, must be in (0, 1]")
-        if self.top_p < 1 and self.form not in (None, "token"):
+        if self.top_p not in (None, 1) and self.form not in (None, "token"):
             raise MoldiffError(f"cbg top-p: got {self.top_p}, it goes with the form token only")
-        if not 0 <= self.cfg_scale < math.inf:
+        if self.cfg_scale is not None and not 0 <= self.cfg_scale < math.inf:
             raise MoldiffError(f"cfg scale: got {self.cfg_scale}, must be 0 or more and finite")
 
 
@@ -162,9 +154,9 @@ class Request:
             raise MoldiffError(f"seed: got {self.seed!r}, must be a whole number")
         if self.scale is not None and not self.asks:
             raise MoldiffError(f"scale: got {self.scale} but no target; name one, for example qed=0.6")
-        if self.guide.name != "cfg" and not self.asks:
+        if self.guide.name not in (None, "cfg") and not self.asks:
             raise MoldiffError(
-                f"guidance {self.guide.name}: got no target; name a class it knows, ring_count=high"
+                f"guidance {self.guide.name}: got no target; name what it knows, as in ring_count=high"
             )
         self._check_selection()
         if self.precision not in PRECISIONS:
@@ -248,7 +240,7 @@ class Request:
         }
         if not self.asks:
             asked["scale"] = 1.0  # nothing is asked, so there is nothing to sharpen
-        elif self.guide.name != "cfg":
+        elif self.guide.name not in (None, "cfg"):
             asked.setdefault("scale", 1.0)  # the model's own is of classifier-free guidance
         inherit = self.sampler in (None, default.sampler)
         options = {**default.options, **self.options} if inherit else self.options

@@ -171,7 +171,7 @@ def test_a_resumed_run_gives_the_same_file(trained: Path, tiny: Path, tmp_path: 
             ["--cbg-form", "token", "--target", "qed=0.5"],
             "cbg form: got token, it goes with guidance cbg only",
         ),
-        (["--guidance", "cbg", "--classifier", "{c}"], "got no target; name a class"),
+        (["--guidance", "cbg", "--classifier", "{c}"], "got no target; name what it knows"),
         (["--guidance", "nos", "--target", "qed=0.5"], "--guidance: got 'nos', choose from cfg, cbg"),
         (
             ["--guidance", "cbg", "--classifier", "{m}", "--target", "qed=high"],

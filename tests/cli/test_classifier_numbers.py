@@ -1,5 +1,6 @@
 """A classifier that answers numbers, from a model that it is to guide to molecules with such numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from moldiff import Model, config
-from moldiff.checkpoint import Checkpoint, read_card
+from moldiff.checkpoint import Checkpoint, GuidedBy, read_card
 from moldiff.cli.app import run
 from moldiff.errors import MoldiffError
 from moldiff.generation.classifiers import load_classifier
@@ -144,3 +145,57 @@ def test_a_resumed_run_goes_on_in_the_same_vocabulary(written: Path, textbook: P
     (settings.out / "card.json").unlink()
     with pytest.raises(MoldiffError, match="but this run started from another"):
         fit.run(settings, resume=True, init_from="qm9")
+
+
+@pytest.fixture(scope="module")
+def own(trained: Path, written: Path) -> Model:
+    """The small model, whose card names the classifier."""
+    source = Checkpoint.load(written)
+    guide = GuidedBy(classifier=str(trained), scale=3, cfg_scale=1.5, top_p=0.9)
+    card = source.card.model_copy(update={"guided_by": guide})
+    return Model(replace(source, card=card), "cpu")
+
+
+def test_a_models_own_classifier_guides_where_nothing_else_is_said(own: Model, trained: Path) -> None:
+    found = own.generate(4, targets="mw=60")
+    by_hand: dict[str, Any] = {"guidance": "cbg", "classifier": trained, "scale": 3.0, "cfg_scale": 1.5}
+    same = own.generate(4, targets="mw=60", cbg_top_p=0.9, **by_hand)
+    assert found.frame["raw"].tolist() == same.frame["raw"].tolist()
+    assert found.summary["setting"] == same.summary["setting"]
+    names = ("guidance", "cbg_form", "cbg_top_p", "cfg_scale", "classifier")
+    assert [found.summary[name] for name in names] == ["cbg", "token", 0.9, 1.5, "small"]
+    # Named without a classifier it is the same, and what is said goes first.
+    named = own.generate(4, targets="mw=60", guidance="cbg", scale=1.0, cbg_top_p=1.0)
+    assert named.summary["setting"]["scale"] == 1.0
+    assert [named.summary[name] for name in names] == ["cbg", "token", 1.0, 1.5, "small"]
+    exact = own.generate(2, targets="mw=60", guidance="cbg", cbg_form="exact", steps=2)
+    assert exact.summary["cbg_top_p"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "said", [{"scale": 2.0}, {"guidance": "cfg"}, {"level": "x0"}, {"targets": "writing=1"}]
+)
+def test_what_is_said_otherwise_is_done_without_it(own: Model, said: dict[str, Any]) -> None:
+    assert "guidance" not in own.generate(2, **{"targets": "mw=60", **said}).summary
+    assert "guidance" not in own.generate(2).summary
+
+
+def test_how_a_molecule_is_written_is_told_the_model_beside_the_classifier(own: Model) -> None:
+    targets = ("mw=150", "writing=2")
+    assert own.generate(2, targets=targets).summary["guidance"] == "cbg"
+    for scale in (0.0, 1.5):
+        stream = own.stream(50, targets=targets, guidance="cbg", cfg_scale=scale)
+        drawn = stream.plan.draw(np.arange(50), 0)
+        assert drawn.cond is not None
+        assert drawn.cond[:, 0].tolist() == [2.0] * 50
+        assert bool(drawn.cond[:, 1].isnan().all()) is (scale == 0)
+        ways = own.table.properties["writing"] == 2
+        assert set(drawn.lengths.tolist()) <= set(own.table.lengths[ways].tolist())
+
+
+def test_lines_of_a_file_are_guided_too(own: Model, tmp_path: Path) -> None:
+    (tmp_path / "known.csv").write_text("mw,logp\n60,\n,2\n")
+    (tmp_path / "unknown.csv").write_text("mw,writing\n60,1\n")
+    found = own.generate(targets_from=tmp_path / "known.csv", guidance="cbg", cfg_scale=0.0)
+    assert found.summary["guidance"] == "cbg"
+    assert "guidance" not in own.generate(targets_from=tmp_path / "unknown.csv").summary
