@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moldiff import registry
-from moldiff.checkpoint import Card, Metric, Reliability, bundled, read_card
+from moldiff.checkpoint import Accuracy, Card, Metric, Reliability, bundled, read_card
 from moldiff.conditions import CategoryCondition, ClassCondition, ConditionSpec
 from moldiff.files import written
 
@@ -41,6 +41,8 @@ def text(card: Card) -> str:
         parts += ["### What it can be asked", _table(header, rows)]
     if card.reliability:
         parts += ["### How well it tells the classes, by noise level", _reliability(card.reliability)]
+    if card.accuracy:
+        parts += ["### How near it comes to the numbers, by noise level", _accuracy(card.accuracy)]
     if card.metrics:
         parts += ["### How well it does", *_figures(card.metrics)]
     return "\n\n".join(parts) + "\n"
@@ -71,7 +73,13 @@ def _facts(card: Card) -> list[tuple[str, str]]:
     rows += _losses(card, noun)
     if run.get("notes"):
         rows.append(("notes", str(run["notes"])))
-    if card.origin is not None:
+    if card.guided_by is not None:
+        named = card.guided_by.model_dump()
+        classifier = named.pop("classifier")
+        rows.append(("guided by, where numbers are asked", f"`{classifier}`, {_listed(named)}"))
+    if card.origin is not None and card.kind == "classifier":
+        rows.append(("to guide", f"{card.origin.name} (sha256 {card.origin.sha256[:12]})"))
+    elif card.origin is not None:
         added = _code(card.origin.tokens_added) or "none"
         source = f"{card.origin.name} (sha256 {card.origin.sha256[:12]})"
         rows.append(("fine-tuned from", f"{source}, tokens added: {added}"))
@@ -96,7 +104,8 @@ def _losses(card: Card, noun: str) -> list[tuple[str, str]]:
         bound = f"{run['heldout_nats_per_token']:.4f} nats a token, without the term for the length"
         return [(f"bound on held-out {noun}s", bound)]
     if run.get("heldout_nats_per_row") is not None:
-        return [(f"cross-entropy on held-out {noun}s", f"{run['heldout_nats_per_row']:.4f} nats")]
+        loss = "surprise" if card.accuracy else "cross-entropy"
+        return [(f"{loss} on held-out {noun}s", f"{run['heldout_nats_per_row']:.4f} nats")]
     return []
 
 
@@ -111,6 +120,17 @@ def _reliability(entries: tuple[Reliability, ...]) -> str:
         errors = ["-" if each is None else f"{each.calibration_error:.3f}" for each in own]
         rows += [(f"`{name}`", "ROC-AUC", *aucs), (f"`{name}`", "calibration error", *errors)]
     return _table(("label", "", *(f"t = {t:g}" for t in levels)), rows)
+
+
+def _accuracy(entries: tuple[Accuracy, ...]) -> str:
+    """How near a classifier comes to numbers by noise level, a column a level."""
+    levels = sorted({entry.t for entry in entries})
+    found = {(entry.name, entry.t): entry for entry in entries}
+    rows = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        own = [found[name, t] for t in levels]
+        rows.append((f"`{name}`", f"{own[0].spread:.3g}", *(f"{each.error:.3g}" for each in own)))
+    return _table(("number", "s.d.", *(f"error at t = {t:g}" for t in levels)), rows)
 
 
 def _condition(condition: ConditionSpec) -> tuple[str, str, str]:

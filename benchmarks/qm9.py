@@ -21,24 +21,26 @@ import pandas as pd
 import yaml
 
 import moldiff
-from moldiff.checkpoint import Checkpoint, Metric, find, versions
+from moldiff.checkpoint import Checkpoint, GuidedBy, Metric, find, read_card, versions
 from moldiff.chem import oracles
 from moldiff.chem.fingerprints import TDC_BITS, morgan
 from moldiff.chem.similarity import mean_similarities, pairwise_diversity
 from moldiff.config import Setting
 from moldiff.generation.model import Model
-from moldiff.generation.request import Request
+from moldiff.generation.request import Request, asked_for
 from moldiff.nn.precision import resolved
 
 HERE = Path(__file__).parent
 SAMPLES = 1024
+#: What a run may say of guidance by a classifier.
+GUIDANCE = ("guidance", "classifier", "cbg_top_p", "cfg_scale")
 
 
 def request(run: dict[str, Any], seed: int, samples: int) -> Request:
     """The request of one line of the settings file."""
-    known = ("sampler", "steps", "temperature", "top_p", "scale", "complete", "options")
-    asked = {key: run[key] for key in known if key in run}
-    return Request(samples, tuple(run.get("targets", ())), seed=seed, **asked)
+    known = ("targets", "sampler", "steps", "temperature", "top_p", "scale", "complete", "options")
+    asked: Any = {key: run[key] for key in (*known, *GUIDANCE) if key in run}
+    return asked_for(samples, seed=seed, **asked)
 
 
 def measure(model: Model, run: dict[str, Any], seed: int, samples: int) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def measure(model: Model, run: dict[str, Any], seed: int, samples: int) -> dict[
         "forwards": facts["forwards_per_molecule"],
         "forwards_over_expected": facts["forwards_per_molecule"] / expected,
         "molecules_per_second": facts["molecules_per_second"],
+        "classifier_forwards": facts.get("classifier_forwards_per_molecule"),
     }
     if "qed" in found.frame and "sa" in found.frame:
         figures |= {"quality": quality(found.frame), "diversity": diversity(found.frame)}
@@ -154,6 +157,7 @@ def collect(
     about = {
         "model": model.card.sha256,
         "default": model.card.default.model_dump(),
+        **_classifiers(plan),
         "samples": samples,
         "device": str(model.device),
         "precision": resolved(model.device, "auto"),
@@ -178,6 +182,13 @@ def collect(
                     print(run["name"], seed, {k: round(v, 3) for k, v in done[key].items() if v is not None})
                 results.setdefault(run["name"], {})[str(seed)] = done[key]
     return results
+
+
+def _classifiers(plan: dict[str, Any]) -> dict[str, str]:
+    """The hash of each classifier that a plan names."""
+    runs = [run for section in plan["sections"] for run in section["runs"]]
+    names = sorted({run["classifier"] for run in runs if "classifier" in run})
+    return {f"classifier {name}": read_card(find(name)).sha256 for name in names}
 
 
 def write_card(
@@ -206,6 +217,8 @@ def write_card(
     update: dict[str, Any] = {"metrics": tuple(metrics)}
     if "default" in plan:
         update["default"] = Setting.model_validate(plan["default"])
+    if "guided_by" in plan:
+        update["guided_by"] = GuidedBy.model_validate(plan["guided_by"])
     shared = source.card.shared
     like = None if shared is None else folder.parent / shared.of
     Checkpoint(source.card.model_copy(update=update), source.arrays).save(folder, like)

@@ -10,7 +10,7 @@ import typer
 from moldiff.cli import output
 
 if TYPE_CHECKING:
-    from moldiff.checkpoint import Accuracy, Reliability
+    from moldiff.checkpoint import Accuracy, Card, Reliability
 
 #: What a model of each kind is for.
 KINDS = {
@@ -56,11 +56,12 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         ),
     ]
     if card.origin is not None:
-        added = " ".join(card.origin.tokens_added) or "none"
-        source = f"fine-tuned from {card.origin.name} (sha256 {card.origin.sha256[:12]})"
-        facts.append(("origin", f"{source}, tokens added: {added}"))
+        facts.append(("origin", _origin(card)))
     if card.shared is not None:
         facts.append(("table, reference", f"those of {card.shared.of}"))
+    if card.guided_by is not None:
+        named = ", ".join(f"{key} {value}" for key, value in card.guided_by.model_dump().items())
+        facts.append(("guided by", named))
     output.table(facts, (card.name, ""))
     output.table([_condition(c) for c in card.conditions], ("target", "form", "known from training"))
     if card.reliability:
@@ -80,6 +81,15 @@ def show(model: Name = "qm9", json: Json = False) -> int:
         output.table(rows, ("measured", "setting", "mean ± s.e.", "samples a seed"))
         print("measured by: " + "; ".join(dict.fromkeys(m.command for m in card.metrics)))
     return 0
+
+
+def _origin(card: Card) -> str:
+    """What a model was made from."""
+    assert card.origin is not None
+    source = f"{card.origin.name} (sha256 {card.origin.sha256[:12]})"
+    if card.kind == "classifier":
+        return f"to guide {source}"
+    return f"fine-tuned from {source}, tokens added: {' '.join(card.origin.tokens_added) or 'none'}"
 
 
 def _show_reliability(entries: Sequence[Reliability]) -> None:

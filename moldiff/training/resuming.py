@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from moldiff.assembly import difference
+from moldiff.config import TrainConfig
 from moldiff.errors import MoldiffError
 
 #: What every checkpoint of ours holds; a file without is none.
@@ -44,6 +46,7 @@ def check_state(
     theirs = state["shared"]
     if not isinstance(theirs, dict):
         raise MoldiffError(f"--resume: {checkpoint} does not say how its run was set up")
+    theirs = _read_now(theirs)
     for key, ours in shared.items():
         if ours != theirs.get(key):
             raise MoldiffError(f"--resume: got {key} {ours}, but this run was started with {theirs.get(key)}")
@@ -56,6 +59,17 @@ def check_state(
         fault = difference({name: value.shape for name, value in expected.items()}, state[what])
         if fault is not None:
             raise MoldiffError(f"--resume: {checkpoint}: its {what} is not of this network ({fault})")
+
+
+def _read_now(shared: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run as this version reads them: what it has added since is at its default."""
+    # By this name a checkpoint has the fingerprint of the rows.
+    told = {key: value for key, value in shared.items() if key in TrainConfig.model_fields and key != "data"}
+    try:
+        read = TrainConfig.model_validate(told).model_dump(mode="json", include=set(told))
+    except ValidationError:  # not settings of any version: compared as they are
+        return shared
+    return {**shared, **read}
 
 
 def _whole(path: Path) -> bool:

@@ -199,3 +199,21 @@ def test_lines_of_a_file_are_guided_too(own: Model, tmp_path: Path) -> None:
     found = own.generate(targets_from=tmp_path / "known.csv", guidance="cbg", cfg_scale=0.0)
     assert found.summary["guidance"] == "cbg"
     assert "guidance" not in own.generate(targets_from=tmp_path / "unknown.csv").summary
+
+
+def test_a_model_that_writes_from_left_to_right_has_its_own_too(textbook: Path, tmp_path: Path) -> None:
+    causal = [*SMALL, f"data.path={textbook}", "process.name=autoregressive", "max_steps=60"]
+    numbers = "conditions=[{kind: numeric, name: mw}]"
+    model = fit.run(config.load("tiny", [*causal, numbers, f"out={tmp_path / 'model'}"]))
+    settings = config.load("classifier", [*causal, numbers, f"out={tmp_path / 'prefixes'}"])
+    assert {entry.name for entry in fit.run(settings, init_from=str(tmp_path / "model")).card.accuracy} == {
+        "mw"
+    }
+    guide = GuidedBy(classifier=str(tmp_path / "prefixes"), scale=8.0, cfg_scale=0.0)
+    ready = Model(replace(model, card=model.card.model_copy(update={"guided_by": guide})), "cpu")
+    heavy = []
+    for target in ("mw=40", "mw=200"):
+        found = ready.generate(40, targets=target)
+        assert found.summary["guidance"] == "fudge"
+        heavy.append(sum(len(ready.tokenizer.encode(raw)) for raw in found.frame["raw"]))
+    assert heavy[0] < heavy[1]

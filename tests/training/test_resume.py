@@ -38,6 +38,23 @@ def test_a_run_stopped_before_it_was_published_publishes_the_same(small: Small) 
     assert {name: (settings.out / name).read_bytes() for name in first} == first
 
 
+def test_settings_that_a_checkpoint_is_too_old_to_have_are_at_their_defaults(small: Small) -> None:
+    settings = small(*EVEN)
+    first = fit.run(settings)
+    (settings.out / CARD).unlink()
+    path = settings.out / "checkpoints" / "step=14.ckpt"
+    state = torch.load(path, weights_only=True)
+    # As if these had come later.
+    del state["shared"]["network"]["dropout"], state["shared"]["process"]["schedule"]
+    torch.save(state, path)
+    assert fit.run(settings, resume=True).card.sha256 == first.card.sha256
+    (settings.out / CARD).unlink()
+    state["shared"]["network"]["dropout"] = 0.5
+    torch.save(state, path)
+    with pytest.raises(MoldiffError, match=r"--resume: got network .* was started with"):
+        fit.run(settings, resume=True)
+
+
 def test_resuming_with_other_data_is_refused(small: Small, textbook: Path) -> None:
     settings = small(*EVEN)
     fit.run(settings)
