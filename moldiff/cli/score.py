@@ -63,6 +63,8 @@ def score(
                 scores = stop.scores
     frame = scores.to_pandas()
     frame.insert(0, "line", rows["line"].astype(int))
+    texts = modality.texts(file, column=column).set_index("line")["raw"]
+    frame.insert(1, "raw", frame["line"].map(texts))
     # Why a row could not be read says more than that there was nothing to score.
     frame["reason"] = rows["reason"].where(rows["reason"].notna(), frame["reason"])
     rejects = rows["reason"].dropna().value_counts()

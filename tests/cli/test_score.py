@@ -30,8 +30,9 @@ def test_every_row_of_the_file_has_a_value_or_a_reason(moldiff: Command, molecul
     ran = moldiff("score", molecules, "--oracle", spec, "--oracle", "m=mw", "--scaffold", "--out", "t.csv")
     assert ran.code == 0, ran.err
     table = pd.read_csv("t.csv", keep_default_na=False)
-    assert list(table) == ["line", "smiles", "valid", "scaffold", spec, "m", "reason"]
+    assert list(table) == ["line", "raw", "smiles", "valid", "scaffold", spec, "m", "reason"]
     assert table["line"].tolist() == [2, 3, 4, 5, 6]
+    assert table["raw"].tolist() == LINES.split()[1:]
     assert table["smiles"].tolist() == ["CCO", "CCO", "", "c1ccccc1", ""]
     assert table["reason"].tolist() == ["", "", "branch", "", "fragments"]
     assert table["scaffold"].tolist() == ["", "", "", "c1ccccc1", ""]
