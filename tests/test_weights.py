@@ -70,3 +70,15 @@ def test_the_bundled_model_makes_molecules_with_its_own_setting() -> None:
     found = moldiff.load("qm9", device="cpu").generate(64, seed=1)
     assert found.summary["validity"] > 0.5
     assert found.summary["forwards_per_molecule"] <= 64
+
+
+@pytest.mark.parametrize(("name", "how"), [("zinc250k", "cbg"), ("zinc250k-ar", "fudge")])
+def test_numbers_are_held_by_the_classifier_that_comes_with_a_model(name: str, how: str) -> None:
+    model = moldiff.load(name, device="cpu")
+    found = model.generate(24, targets={"tpsa": 100}, seed=1)
+    assert found.summary["guidance"] == how
+    assert found.summary["classifier"] == f"{name}-classifier"
+    # The training rows have 65 on average.
+    assert 90 < found.summary["properties"]["tpsa"]["mean"] < 110
+    known = {spec.name for spec in read_card(bundled()[f"{name}-classifier"]).conditions}
+    assert known == {spec.name for spec in model.card.conditions if spec.kind == "numeric"}
