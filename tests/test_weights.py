@@ -6,6 +6,7 @@ import pytest
 
 import moldiff
 from moldiff.checkpoint import CARD, WEIGHTS, bundled, read_card
+from moldiff.errors import MoldiffError
 
 MEGABYTES = {
     "qm9": 7.0,
@@ -80,5 +81,8 @@ def test_numbers_are_held_by_the_classifier_that_comes_with_a_model(name: str, h
     assert found.summary["classifier"] == f"{name}-classifier"
     # The training rows have 65 on average.
     assert 90 < found.summary["properties"]["tpsa"]["mean"] < 110
+    # What cannot be asked is refused as without it: nobody named it.
+    with pytest.raises(MoldiffError, match=r"^target 'tpsa=9999': out of reach"):
+        model.generate(2, targets="tpsa=9999")
     known = {spec.name for spec in read_card(bundled()[f"{name}-classifier"]).conditions}
     assert known == {spec.name for spec in model.card.conditions if spec.kind == "numeric"}

@@ -147,6 +147,8 @@ def plan_of(model: Loaded, request: Request) -> Plan:
     try:
         asked = _plan(table_for(model, request), classifier.card.conditions, request, others)
     except MoldiffError as error:
+        if card.guided_by is not None and classifier.card.name == card.guided_by.classifier:
+            raise  # the caller need not know of it
         raise MoldiffError(f"classifier {classifier.card.name}: {error}") from None
     return Both(asked, told, card.conditions)
 
